@@ -1,0 +1,241 @@
+"""The facts of a run, stored once: one `AttemptRecord` a line of the journal, one `RunHeader` a run.
+
+Times are integer nanoseconds. A field ending in `_at_ns` is an instant since the run's anchor; any other `_ns` is a
+duration, or an offset from the attempt's start. `None` is unknown; zero is zero. Numbers are derived by readers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+from streambench.errors import SchemaError
+
+SCHEMA = 1
+"""1 (2026-11): first schema."""
+
+Phase = Literal["warmup", "measure"]
+Stamps = Literal["kernel", "read", "sdk"]
+
+KINDS: Mapping[str, str] = {
+    "r": "role",
+    "t": "reasoning",
+    "c": "content",
+    "f": "tool",
+    "x": "refusal",
+    "u": "usage",
+    "o": "other",
+}
+"""One letter a chunk in the journal; what each means."""
+
+GENERATED = frozenset("tcfx")
+"""Kinds that carry generated output."""
+
+ANSWER = frozenset("cf")
+"""Kinds that carry the visible answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request of the plan. `scheduled_ns` is its offset from its phase's start; None where no schedule rules."""
+
+    seq: int
+    gateway: str
+    model: str
+    """The model's alias: the name that every view shows."""
+    prompt_id: str
+    repeat: int
+    block: int
+    """Tickets of one block are one (prompt, repeat) for every model: the pairing."""
+    phase: Phase = "measure"
+    scheduled_ns: int | None = None
+    session_id: str | None = None
+    turn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How the socket came to be. The durations are None on a reused connection, and where nobody can tell."""
+
+    new: bool
+    http_version: str = "1.1"
+    dns_ns: int | None = None
+    connect_ns: int | None = None
+    tls_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkTimeline:
+    """Every chunk in order of arrival; the four columns have one entry a chunk.
+
+    `offset_ns` is the arrival of the read that completed the chunk, since the attempt's start. Chunks with the same
+    `read` came in one read: their order is known, the gaps between them are not.
+    """
+
+    offset_ns: tuple[int, ...] = ()
+    kind: str = ""
+    chars: tuple[int, ...] = ()
+    """Generated characters in the chunk (Unicode code points)."""
+    read: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Token counts as stated by `source`; None where it said nothing."""
+
+    input: int | None = None
+    output: int | None = None
+    total: int | None = None
+    reasoning: int | None = None
+    cached: int | None = None
+    cost_usd: float | None = None
+    source: Literal["gateway", "tokenizer"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, bounded and with secrets masked.
+
+    `kind`: connect_error, http_error, not_a_stream, stream_error, timeout, disconnected, too_large, cancelled, client_error.
+    `detail` says which (dns, refused, tls; connect, first_chunk, idle, total; reset, cut).
+    """
+
+    kind: str
+    message: str = ""
+    detail: str | None = None
+    status: int | None = None
+    code: str | None = None
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One try on the wire, from the moment it was due to the moment it ended."""
+
+    ticket: Ticket
+    attempt: int
+    trace_id: str
+    span_id: str
+    scheduled_at_ns: int
+    """When the request was due: by the schedule, or when a lane took it."""
+    queue_ns: int
+    """Waiting for a throttle or a free slot, between due and start; never inside a latency."""
+    start_at_ns: int
+    ended_ns: int
+    """When the attempt was over, however it ended."""
+    connection: Connection | None = None
+    sent_ns: int | None = None
+    headers_ns: int | None = None
+    first_byte_ns: int | None = None
+    last_byte_ns: int | None = None
+    stamps: Stamps = "read"
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str | None = None
+    body_bytes: int = 0
+    reads: int = 0
+    timeline: ChunkTimeline = ChunkTimeline()
+    comments: int = 0
+    malformed: int = 0
+    """Frames that were no JSON or no chunk."""
+    malformed_why: str | None = None
+    finish_reason: str | None = None
+    done: bool = False
+    """The `[DONE]` frame was seen."""
+    usage: Usage | None = None
+    usage_refused: bool = False
+    """The gateway rejected `stream_options`; the request was sent without."""
+    model_served: str | None = None
+    response_id: str | None = None
+    failure: Failure | None = None
+    """What ended the attempt from outside the stream."""
+    error_frame: Failure | None = None
+    """An error that came inside the stream."""
+    client_lag_ns: int | None = None
+    """The largest lateness of our own event loop seen while this attempt ran."""
+    text: str | None = None
+    reasoning_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """What a run was, written before its first request. `wall_ns` is the anchor of every `_at_ns`."""
+
+    schema: int
+    run_id: str
+    name: str
+    wall_ns: int
+    seed: int
+    config: Mapping[str, Any]
+    suite: Mapping[str, Any]
+    requests_planned: int
+    simulated: tuple[str, ...]
+    """Aliases of the models that are served by the embedded simulator."""
+    stamps: Stamps
+    versions: Mapping[str, str]
+    host: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnd:
+    """What is known only at the end. A run without one was killed, or still goes on."""
+
+    status: Literal["complete", "interrupted", "duration_limit", "disk_error"]
+    ended_at_ns: int
+    measure_started_at_ns: int | None
+    measure_ended_at_ns: int | None
+    client_lag_ns: Mapping[str, int | None]
+    """Of the loop's sampled lateness: n, p50, p90, p99, max."""
+    clock_steps: int
+    clock_error_ns: int
+
+
+def to_line(record: AttemptRecord) -> str:
+    """One line of JSON, without the line's end."""
+    return json.dumps(as_plain(record), separators=(",", ":"))
+
+
+def from_line(line: str | bytes) -> AttemptRecord:
+    """The record a line holds. Raises ValueError, TypeError or KeyError where it is torn or no record."""
+    plain = json.loads(line)
+    if not isinstance(plain, dict):
+        raise TypeError(f"a record is an object, not {type(plain).__name__}")
+    timeline = plain.get("timeline") or {}
+    nested = {
+        "ticket": Ticket(**plain["ticket"]),
+        "connection": _maybe(Connection, plain.get("connection")),
+        "timeline": ChunkTimeline(
+            offset_ns=tuple(timeline.get("offset_ns", ())),
+            kind=timeline.get("kind", ""),
+            chars=tuple(timeline.get("chars", ())),
+            read=tuple(timeline.get("read", ())),
+        ),
+        "usage": _maybe(Usage, plain.get("usage")),
+        "failure": _maybe(Failure, plain.get("failure")),
+        "error_frame": _maybe(Failure, plain.get("error_frame")),
+    }
+    return AttemptRecord(**{**plain, **nested})
+
+
+def header_from_plain(plain: Mapping[str, Any]) -> RunHeader:
+    """The header that `run.json` holds. Raises SchemaError for a newer schema, TypeError for no header."""
+    schema = plain.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise SchemaError(f"this run has schema {schema}; this streambench reads up to {SCHEMA}: update streambench")
+    return RunHeader(**{**plain, "simulated": tuple(plain.get("simulated", ()))})
+
+
+def as_plain(value: Any) -> Any:
+    """Dataclasses as dicts, all else as it is. Shallow on purpose: a timeline's columns are not copied."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: as_plain(getattr(value, f.name)) for f in fields(value)}
+    return value
+
+
+T = TypeVar("T")
+
+
+def _maybe(kind: type[T], plain: Mapping[str, Any] | None) -> T | None:
+    return None if plain is None else kind(**plain)
