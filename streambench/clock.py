@@ -29,7 +29,8 @@ class MonotonicClock:
         return time.monotonic_ns()
 
     async def sleep_until(self, when_ns: int) -> None:
-        while (left := when_ns - time.monotonic_ns()) > 0:
+        left = when_ns - time.monotonic_ns()
+        if left > 0:
             await asyncio.sleep(left / NS)
 
 

@@ -98,7 +98,8 @@ class Usage:
 class Failure:
     """What went wrong, bounded and with secrets masked.
 
-    `kind`: connect_error, http_error, not_a_stream, stream_error, timeout, disconnected, too_large, cancelled, client_error.
+    `kind`: connect_error, http_error, not_a_stream, stream_error, timeout, disconnected, too_large, cancelled,
+    client_error (our own side refused to send it).
     `detail` says which (dns, refused, tls; connect, first_chunk, idle, total; reset, cut).
     """
 
