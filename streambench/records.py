@@ -64,6 +64,8 @@ class Connection:
     dns_ns: int | None = None
     connect_ns: int | None = None
     tls_ns: int | None = None
+    stale: int = 0
+    """Kept-alive connections that turned out closed when this attempt wrote to them; the time is inside its latency."""
 
 
 @dataclass(frozen=True, slots=True)

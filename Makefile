@@ -1,0 +1,71 @@
+# `make demo` and `make test` are all that a newcomer needs. Only Python 3.11+ and make have to be there.
+#   PYTHON=python3.13   the interpreter that .venv is made with; `make clean` first, or add VENV=.venv-3.13
+#   PYTEST_ARGS='...'   passed on to pytest, say PYTEST_ARGS='-m "not real"' to leave out the real servers
+#   UPGRADE=1           lets `make lock` move every pin; without it only what pyproject.toml asks for moves
+
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
+NEEDS := streambench needs Python 3.11 or newer
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs lock clean
+
+help:
+	@echo "make demo    install into $(VENV), then compare simulated models: no key, no network"
+	@echo "make test    the whole suite, real servers included"
+	@echo "make check   lint, format, types, generated docs"
+	@echo "make docs    write docs/cli.md and docs/glossary.md anew"
+	@echo "make lock    write requirements/lock.txt anew from pyproject.toml"
+	@echo "make clean   remove the environments and caches; results/ stays"
+
+demo: $(VENV)/.installed
+	@$(VENV)/bin/streambench run configs/quickstart.yaml
+
+test: $(VENV)/.installed
+	@$(PY) -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@$(PY) docs/generate.py --check
+
+docs: $(VENV)/.installed
+	@$(PY) docs/generate.py
+
+lock: $(VENV)/.made
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	$(PY) -m venv "$$dir" && \
+	"$$dir/bin/python" -m pip -qq --disable-pip-version-check --no-input install uv && \
+	"$$dir/bin/uv" pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes \
+	  --no-annotate --no-emit-index-url --custom-compile-command "make lock" $(if $(UPGRADE),--upgrade) \
+	  --output-file requirements/lock.txt pyproject.toml >/dev/null
+
+clean:
+	@rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Three stamps, so that each step runs again only when what it read has changed.
+
+$(VENV)/.made:
+	@command -v "$(PYTHON)" >/dev/null || \
+	  { echo "$(NEEDS): there is no $(PYTHON) here. Name yours: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(NEEDS): $(PYTHON) is $$("$(PYTHON)" -c 'import platform; print(platform.python_version())')." \
+	    "Name another: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make virtual environments: install its venv package (Debian, Ubuntu: python3-venv)" >&2; \
+	    exit 1; }
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.locked: requirements/lock.txt $(VENV)/.made
+	@echo "Installing what requirements/lock.txt pins into $(VENV); done once."
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.locked
+	@$(PIP) install --no-deps --editable .
+	@touch $@

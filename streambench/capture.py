@@ -1,0 +1,236 @@
+"""From the tape of one exchange to its record: the facts, cleaned and bounded, and no judgement on them.
+
+`TapeReader` decodes the body, at the stream's end or when a deadline wants to know how far it is; `record_of` sums up.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+
+from streambench.chunks import StreamDecoder, failure_from_body
+from streambench.clock import NS, Anchor
+from streambench.records import AttemptRecord, Failure, Ticket
+from streambench.secrets import Secrets
+from streambench.transport import Tape
+
+SLICE = 128
+"""Pieces that are decoded before the event loop gets its turn."""
+
+HEADERS_KEPT = (
+    "request-id",
+    "retry-after",
+    "retry-after-ms",
+    "server",
+    "via",
+    "openai-processing-ms",
+    "cf-ray",
+    "x-cache",
+    "llm_provider-retry-after",
+)
+"""By whole name; the prefixes below keep request ids, rate limits and what gateways say of cost and provider."""
+PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm-response-cost", "x-litellm-model-id",
+                 "x-litellm-overhead", "x-portkey-", "x-openrouter-", "x-provider", "x-served-by")  # fmt: skip
+HEADER_LIMIT = 40
+VALUE_LIMIT = 200
+BODY_TEXT_LIMIT = 16 * 1024
+"""Bytes of an error body that are looked at."""
+
+
+class TapeReader:
+    """Decodes the tape as far as it has come; each piece once, whoever asks."""
+
+    def __init__(self, tape: Tape, *, keep_text: bool) -> None:
+        self.tape = tape
+        self.decoder = StreamDecoder(keep_text=keep_text)
+        self.unreadable: str | None = None
+        """The content-encoding that we cannot undo."""
+        self._next = 0
+        self._plain: Callable[[bytes], bytes] | None = None
+
+    def catch_up(self, pieces: int | None = None) -> bool:
+        """Decodes what has come since last time, or that many pieces of it; True when nothing is left."""
+        tape = self.tape
+        end = len(tape.pieces) if pieces is None else min(len(tape.pieces), self._next + pieces)
+        plain = self._plain or self._choose()
+        for index in range(self._next, end):
+            self.decoder.feed(plain(tape.pieces[index]), tape.stamp_of[index] - tape.start, tape.read_of[index])
+        self._next = end
+        return end == len(tape.pieces)
+
+    def close(self) -> None:
+        self.catch_up()
+        tape = self.tape
+        if tape.stamp_of:
+            self.decoder.close(tape.stamp_of[-1] - tape.start, tape.read_of[-1])
+
+    def _choose(self) -> Callable[[bytes], bytes]:
+        if self.tape.headers_at is None:
+            return bytes
+        encoding = (self.tape.header("content-encoding") or "identity").strip().lower()
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            self._plain = self._inflated(zlib.decompressobj(wbits=47 if encoding != "deflate" else 15))
+        elif encoding == "identity":
+            self._plain = bytes
+        else:
+            self.unreadable = encoding
+            self._plain = lambda _: b""
+        return self._plain
+
+    def _inflated(self, inflater: zlib._Decompress) -> Callable[[bytes], bytes]:
+        def inflate(piece: bytes) -> bytes:
+            try:
+                return inflater.decompress(piece)
+            except zlib.error:
+                self.unreadable = "broken gzip"
+                return b""
+
+        return inflate
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the record holds beside the tape."""
+
+    ticket: Ticket
+    attempt: int
+    trace_id: str
+    span_id: str
+    scheduled_ns: int
+    """Monotonic; becomes an offset from the anchor, like all instants."""
+    queue_ns: int
+    anchor: Anchor
+    usage_refused: bool
+    lag_ns: int | None
+    secrets: Secrets
+
+
+def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
+    """The record of an exchange that is over. `refused` is our own side's reason not to have sent it at all."""
+    tape, decoder = reader.tape, reader.decoder
+    clean = about.secrets.clean
+    ended = tape.ended if tape.ended is not None else tape.start
+    failure = refused or _failure(reader, about)
+    start = tape.start or about.scheduled_ns
+    return AttemptRecord(
+        ticket=about.ticket,
+        attempt=about.attempt,
+        trace_id=about.trace_id,
+        span_id=about.span_id,
+        scheduled_at_ns=about.scheduled_ns - about.anchor.monotonic_ns,
+        queue_ns=about.queue_ns,
+        start_at_ns=start - about.anchor.monotonic_ns,
+        ended_ns=max(0, ended - start),
+        connection=tape.connection,
+        sent_ns=_since(start, tape.sent),
+        headers_ns=_since(start, tape.headers_at),
+        first_byte_ns=_since(start, tape.first_byte),
+        last_byte_ns=_since(start, tape.last_byte),
+        stamps=tape.stamps,
+        status=tape.status,
+        headers=_kept_headers(tape, about.secrets),
+        content_type=_maybe(clean, tape.header("content-type")),
+        body_bytes=tape.body_bytes,
+        reads=tape.read_count,
+        timeline=decoder.timeline(),
+        comments=decoder.comments if _is_stream(reader) else 0,
+        malformed=decoder.malformed if _is_stream(reader) else 0,
+        malformed_why=_maybe(clean, decoder.malformed_why) if _is_stream(reader) else None,
+        finish_reason=_maybe(clean, decoder.finish_reason),
+        done=decoder.done,
+        usage=decoder.usage,
+        usage_refused=about.usage_refused,
+        model_served=_maybe(clean, decoder.model),
+        response_id=_maybe(clean, decoder.response_id),
+        failure=_cleaned(failure, clean),
+        error_frame=_cleaned(decoder.error_frame, clean),
+        client_lag_ns=about.lag_ns,
+        text=decoder.text(),
+        reasoning_text=decoder.reasoning_text(),
+    )
+
+
+def _failure(reader: TapeReader, about: Circumstances) -> Failure | None:
+    """What ended it from outside the stream. A status or a body that is no stream says more than how it broke off."""
+    tape = reader.tape
+    if tape.failure is not None and tape.failure.kind == "cancelled":
+        return tape.failure
+    if tape.status is not None and not 200 <= tape.status < 300:
+        return _http_error(tape, about)
+    if tape.status is not None and (reader.unreadable or not _is_stream(reader)) and tape.body_bytes:
+        return _not_a_stream(reader)
+    return tape.failure
+
+
+def _is_stream(reader: TapeReader) -> bool:
+    """By its word or by its deeds: some servers stream events under another content type."""
+    said = reader.tape.header("content-type") or ""
+    decoder = reader.decoder
+    return "event-stream" in said.lower() or bool(decoder.timeline().kind) or decoder.done
+
+
+def _not_a_stream(reader: TapeReader) -> Failure:
+    if reader.unreadable:
+        return Failure("not_a_stream", f"the body's encoding cannot be read: {reader.unreadable}", detail="encoding")
+    failure = failure_from_body("not_a_stream", reader.tape.body()[:BODY_TEXT_LIMIT])
+    what = (reader.tape.header("content-type") or "no content type").split(";")[0]
+    told = f": {failure.message}" if failure.message else ""
+    return replace(failure, message=f"a stream was asked for, {what} came{told}", detail=what[:100])
+
+
+def _http_error(tape: Tape, about: Circumstances) -> Failure:
+    failure = failure_from_body("http_error", tape.body()[:BODY_TEXT_LIMIT], status=tape.status)
+    location = tape.header("location")
+    if location is not None and tape.status is not None and tape.status < 400:
+        failure = replace(failure, message=f"redirected to {location}: write that as base_url")
+    return replace(failure, retry_after_s=retry_after_s(dict(tape.headers), about.anchor.wall_of(tape.start)))
+
+
+def retry_after_s(headers: Mapping[str, str], wall_ns: int) -> float | None:
+    """Seconds to wait, from `retry-after-ms`, or `retry-after` as seconds or as a date; None where nothing is said."""
+    milliseconds = _float(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    stated = headers.get("retry-after") or headers.get("llm_provider-retry-after")
+    seconds = _float(stated)
+    if seconds is not None or stated is None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(stated).timestamp() - wall_ns / NS)
+    except ValueError:
+        return None
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        value = float(text) if text is not None else -1.0
+    except ValueError:
+        return None
+    return value if 0 <= value < float("inf") else None
+
+
+
+
+def _kept_headers(tape: Tape, secrets: Secrets) -> dict[str, str]:
+    kept = [
+        (name, secrets.clean(value, VALUE_LIMIT))
+        for name, value in tape.headers
+        if name in HEADERS_KEPT or name.startswith(PREFIXES_KEPT)
+    ]
+    return dict(kept[:HEADER_LIMIT])
+
+
+def _cleaned(failure: Failure | None, clean: Callable[[str], str]) -> Failure | None:
+    if failure is None:
+        return None
+    return replace(failure, message=clean(failure.message), code=_maybe(clean, failure.code))
+
+
+def _maybe(clean: Callable[[str], str], text: str | None) -> str | None:
+    return None if text is None else clean(text)
+
+
+def _since(start: int, instant: int | None) -> int | None:
+    return None if instant is None else instant - start

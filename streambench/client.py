@@ -1,0 +1,315 @@
+"""One attempt: a ticket in, an AttemptRecord out. The SDK builds and judges; the transport owns the wire and the clock.
+
+`arm` has the SDK build the request and stop before the wire; `fire` sends it at that very instant; `record` lets the
+SDK unpack the answer and decodes the tape. Next on the way: `runner`, which decides when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from openai import AsyncOpenAI, Omit, OpenAIError
+
+from streambench.capture import SLICE, Circumstances, TapeReader, record_of
+from streambench.clock import NS, Anchor, Clock
+from streambench.config import Config, Gateway, Model
+from streambench.deadlines import Deadlines
+from streambench.lag import LagSampler
+from streambench.records import AttemptRecord, Failure, Stamps, Ticket
+from streambench.suite import Prompt
+from streambench.transport import (
+    CURRENT,
+    Bounds,
+    DirectTransport,
+    Exchange,
+    Hub,
+    StandardTransport,
+    TlsSettings,
+    http_client,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Instruments:
+    """What measures: one clock, one anchor, one lag sampler, one hub of sockets for the whole run."""
+
+    clock: Clock
+    anchor: Anchor
+    lag: LagSampler
+    hub: Hub
+
+
+class Client:
+    """All gateways of a run. `base_urls` gives the address of each gateway by name: the embedded one has moved in."""
+
+    def __init__(self, config: Config, base_urls: Mapping[str, str], instruments: Instruments) -> None:
+        self._config = config
+        self._instruments = instruments
+        self._models = {model.alias: model for model in config.models}
+        self._prompts = {prompt.id: prompt for prompt in config.suite.prompts}
+        self._doors = {
+            name: _Door(gateway, base_urls[name], instruments, config.timeouts.total)
+            for name, gateway in config.gateways.items()
+            if any(model.gateway == name for model in config.models)
+        }
+        self._bounds = Bounds(connect_s=config.timeouts.connect)
+        self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
+        self._refuses_usage: set[str] = set()
+
+    @property
+    def stamps(self) -> Stamps:
+        """Whose clock the arrivals are on; the coarsest, where gateways differ."""
+        if any(isinstance(door.transport, StandardTransport) for door in self._doors.values()):
+            return "sdk"
+        return "kernel" if self._instruments.hub.kernel_stamps else "read"
+
+    @property
+    def refuses_usage(self) -> frozenset[str]:
+        """Aliases of the models whose gateway rejected `stream_options`; they are asked without it from then on."""
+        return frozenset(self._refuses_usage)
+
+    async def arm(self, ticket: Ticket) -> ArmedRequest:
+        """Has the SDK build the ticket's request; it is then held, ready to be fired. Never raises for a request."""
+        model = self._models[ticket.model]
+        door = self._doors[model.gateway]
+        exchange = Exchange(self._instruments.clock, self._bounds)
+        asks_usage = self._asks_usage(model)
+        body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
+        task = _in_context_of(exchange, door.call(model.model, body))
+        reader = TapeReader(exchange.tape, keep_text=self._config.keep_text)
+        sum_up = partial(self._sum_up, asked_usage=asks_usage)
+        armed = ArmedRequest(ticket, exchange, reader, task, self._deadlines, sum_up)
+        await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
+        return armed
+
+    async def warm(self, count: int) -> None:
+        """Opens up to `count` connections to each gateway that keeps them, so that no latency holds their set-up."""
+        doors = [door for door in self._doors.values() if door.gateway.connections == "warm"]
+        await asyncio.gather(*(door.warm(count, self._bounds.connect_s) for door in doors))
+
+    async def close(self) -> None:
+        await asyncio.gather(*(door.close() for door in self._doors.values()))
+
+    def _asks_usage(self, model: Model) -> bool:
+        wanted = model.include_usage
+        if wanted is None:
+            wanted = self._doors[model.gateway].gateway.include_usage
+        return wanted and model.alias not in self._refuses_usage
+
+    @staticmethod
+    def _body(model: Model, prompt: Prompt, *, asks_usage: bool) -> dict[str, Any]:
+        """The request's fields besides model and stream; a prompt's own params win over its model's."""
+        usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
+        return {"messages": list(prompt.messages), **usage, "extra_body": {**model.params, **prompt.params}}
+
+    def _sum_up(self, armed: ArmedRequest, refused: Failure | None, *, asked_usage: bool) -> AttemptRecord:
+        tape = armed.reader.tape
+        instruments = self._instruments
+        lags = [instruments.lag.worst(tape.start, tape.ended or tape.start), tape.read_lag or None]
+        about = Circumstances(
+            ticket=armed.ticket,
+            attempt=1,
+            trace_id=os.urandom(16).hex(),
+            span_id=os.urandom(8).hex(),
+            scheduled_ns=armed.scheduled_ns,
+            queue_ns=armed.queue_ns,
+            anchor=instruments.anchor,
+            usage_refused=armed.ticket.model in self._refuses_usage and not asked_usage,
+            lag_ns=max((lag for lag in lags if lag is not None), default=None),
+            secrets=self._config.secrets,
+        )
+        return self._with_usage_refusal(record_of(armed.reader, about, refused))
+
+    def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
+        """A gateway that rejects `stream_options` by name is asked without it from the next request on."""
+        failure = record.failure
+        if failure is None or failure.status not in (400, 422):
+            return record
+        if "stream_options" in failure.message or "include_usage" in failure.message:
+            self._refuses_usage.add(record.ticket.model)
+        return record
+
+
+class ArmedRequest:
+    """A request that is built and held. Fire it once, then take its record once."""
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        exchange: Exchange,
+        reader: TapeReader,
+        task: asyncio.Task[None],
+        deadlines: Deadlines,
+        sum_up: Callable[[ArmedRequest, Failure | None], AttemptRecord],
+    ) -> None:
+        self.ticket = ticket
+        self.reader = reader
+        self.scheduled_ns = 0
+        self.queue_ns = 0
+        self._exchange = exchange
+        self._task = task
+        self._deadlines = deadlines
+        self._sum_up = sum_up
+
+    async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
+        """Sends at once; returns when the wire is quiet again, however the attempt ended."""
+        self.scheduled_ns = scheduled_ns
+        self.queue_ns = queue_ns
+        exchange = self._exchange
+        if not exchange.armed.done():  # the SDK refused to build it
+            return
+        exchange.is_done = self._is_done
+        exchange.fire()
+        watch = _Watch(exchange, self.reader, self._deadlines)
+        try:
+            await exchange.over
+        finally:
+            watch.stop()
+
+    def abort(self) -> None:
+        """Breaks the attempt off; its record will say `cancelled`."""
+        self._exchange.abort(Failure("cancelled", "stopped by the user"))
+
+    async def record(self) -> AttemptRecord:
+        """Decodes the tape in slices that leave the event loop its turns, and sums the attempt up."""
+        self._exchange.release()
+        refused = await self._sdk_refusal()
+        while not self.reader.catch_up(SLICE):  # noqa: ASYNC110  # waits for nothing: gives the loop its turns
+            await asyncio.sleep(0)
+        self.reader.close()
+        return self._sum_up(self, refused)
+
+    async def discard(self) -> None:
+        """Drops a request that will not be sent."""
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+
+    def _is_done(self) -> bool:
+        self.reader.catch_up()
+        return self.reader.decoder.done
+
+    async def _sdk_refusal(self) -> Failure | None:
+        """What the SDK says where nothing went out; for all that went out, the tape speaks."""
+        await asyncio.wait((self._task,))
+        error = None if self._task.cancelled() else self._task.exception()
+        if error is None or self._exchange.armed.done():
+            return None
+        return Failure("client_error", f"{type(error).__name__}: {error}")
+
+
+class _Door:
+    """One gateway: its SDK client and the transport below it."""
+
+    def __init__(self, gateway: Gateway, base_url: str, instruments: Instruments, total_s: float) -> None:
+        self.gateway = gateway
+        self.base_url = base_url
+        self.transport = _transport(gateway, base_url, instruments)
+        self._headers = {} if gateway.api_key is not None else {"Authorization": Omit()}
+        with _without_sdk_environment():
+            self.sdk = AsyncOpenAI(
+                base_url=base_url,
+                api_key=gateway.api_key or "none",
+                max_retries=0,
+                timeout=total_s,
+                http_client=http_client(self.transport),
+                # a compressed stream arrives in blocks: ask for none
+                default_headers={**gateway.headers, "Accept-Encoding": "identity"},
+            )
+
+    async def call(self, model: str, body: Mapping[str, Any]) -> None:
+        create = self.sdk.chat.completions.with_streaming_response.create
+        async with create(model=model, stream=True, extra_headers=self._headers, **body):
+            pass  # the answer is on the tape
+
+    async def warm(self, count: int, connect_s: float) -> None:
+        limit = self.gateway.limits.max_concurrency
+        await self.transport.warm(self.base_url, min(count, limit or count), connect_s)
+
+    async def close(self) -> None:
+        await self.sdk.close()
+
+
+class _Watch:
+    """One lazy timer a request: it looks how far the stream has come only when a deadline could have passed."""
+
+    def __init__(self, exchange: Exchange, reader: TapeReader, deadlines: Deadlines) -> None:
+        self._exchange = exchange
+        self._reader = reader
+        self._deadlines = deadlines
+        _, due = deadlines.next(exchange.tape.start, None)
+        self._handle = exchange.loop.call_at(due / NS, self._look)
+
+    def stop(self) -> None:
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        self._reader.catch_up()
+        decoder, start = self._reader.decoder, self._exchange.tape.start
+        progress = decoder.last_event_ns if decoder.finish_reason else decoder.last_generated_ns
+        which, due = self._deadlines.next(start, None if progress is None else start + progress)
+        if due <= self._exchange.clock.now_ns():
+            self._exchange.abort(Failure("timeout", self._deadlines.told(which), detail=which))
+        else:
+            self._handle = self._exchange.loop.call_at(due / NS, self._look)
+
+
+def _in_context_of(exchange: Exchange, call: Any) -> asyncio.Task[None]:
+    context = copy_context()
+    context.run(CURRENT.set, exchange)
+    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(call, context=context)
+    task.add_done_callback(_retrieved)
+    return task
+
+
+def _retrieved(task: asyncio.Task[None]) -> None:
+    """An SDK error is no surprise: the tape tells it. Anything else would be a fault of ours and is said as one."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, OpenAIError | ValueError | TypeError):
+        asyncio.get_running_loop().call_exception_handler(
+            {"message": "unexpected error below the SDK", "exception": error, "task": task}
+        )
+
+
+def _transport(gateway: Gateway, base_url: str, instruments: Instruments) -> DirectTransport | StandardTransport:
+    tls = TlsSettings(gateway.tls.ca_bundle, gateway.tls.client_cert, gateway.tls.client_key, gateway.tls.verify)
+    proxy = gateway.proxy or _environment_proxy(base_url)
+    if proxy is not None or gateway.http2:
+        return StandardTransport(instruments.clock, tls, proxy=proxy, http2=gateway.http2)
+    return DirectTransport(instruments.hub, instruments.clock, tls, fresh=gateway.connections == "new")
+
+
+def _environment_proxy(base_url: str) -> str | None:
+    """HTTP_PROXY, HTTPS_PROXY or ALL_PROXY unless NO_PROXY names the host; never for this machine itself."""
+    url = urlsplit(base_url)
+    host = url.hostname or ""
+    if _is_loopback(host) or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _without_sdk_environment() -> Iterator[None]:
+    """The SDK takes organisation, project and headers from OPENAI_*; what a run sends stands in its config alone."""
+    held = {name: os.environ.pop(name) for name in tuple(os.environ) if name.startswith("OPENAI_")}
+    try:
+        yield
+    finally:
+        os.environ.update(held)

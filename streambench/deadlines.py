@@ -1,0 +1,34 @@
+"""When an attempt has waited long enough: pure. Judged on generated output, so that keep-alives buy no time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streambench.clock import NS
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """In seconds. `first_chunk`: until the first generated chunk; `idle`: between generated chunks; `total`: in all."""
+
+    first_chunk: float
+    idle: float
+    total: float
+
+    def next(self, start_ns: int, progress_ns: int | None) -> tuple[str, int]:
+        """Which deadline is due next, and when; `progress_ns` is when something generated last came, if it did."""
+        if progress_ns is None:
+            waiting = ("first_chunk", start_ns + round(self.first_chunk * NS))
+        else:
+            waiting = ("idle", progress_ns + round(self.idle * NS))
+        return min(waiting, ("total", start_ns + round(self.total * NS)), key=lambda due: due[1])
+
+    def told(self, which: str) -> str:
+        """What to say of a deadline that passed."""
+        seconds = {"first_chunk": self.first_chunk, "idle": self.idle, "total": self.total}[which]
+        text = {
+            "first_chunk": "nothing generated within",
+            "idle": "nothing more generated for",
+            "total": "not finished within",
+        }
+        return f"{text[which]} {seconds:g} s"

@@ -1,0 +1,231 @@
+"""Records as tidy pandas frames: one row an attempt, a request or a chunk. The only door to pandas.
+
+Columns are declared rows: raw facts (`_ns` integers, `<NA>` where unknown) from ATTEMPT_COLUMNS, then each of METRICS
+in its view's unit (float, NaN where unknown). Warm-up and simulated rows are marked, never dropped.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Literal, TypeAlias
+
+import pandas as pd
+
+from streambench.health import OUTCOMES, judge
+from streambench.metrics import METRICS, NS_PER_MS, Metric, chunk_gaps, known_gaps, streamed_tokens
+from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader
+
+Frame: TypeAlias = pd.DataFrame
+Dtype = Literal["Int64", "float64", "string", "boolean", "category", "datetime64[ns, UTC]"]
+Read = Callable[[AttemptRecord, RunHeader], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the attempts frame: its name, dtype, and how it is read from a record and its run's header."""
+
+    name: str
+    dtype: Dtype
+    read: Read
+    categories: tuple[str, ...] | None = None
+
+
+def _ticket(name: str, dtype: Dtype, categories: tuple[str, ...] | None = None) -> Column:
+    return Column(name, dtype, lambda record, _: getattr(record.ticket, name), categories)
+
+
+def _fact(name: str, dtype: Dtype) -> Column:
+    return Column(name, dtype, lambda record, _: getattr(record, name))
+
+
+def _part(part: str, name: str, dtype: Dtype, column: str) -> Column:
+    """A field of a part that may be missing: connection, usage or failure."""
+    return Column(column, dtype, lambda record, _: getattr(getattr(record, part), name, None))
+
+
+def _failure(name: str, dtype: Dtype) -> Column:
+    return Column(f"failure_{name}", dtype, lambda record, _: getattr(record.failure or record.error_frame, name, None))
+
+
+ATTEMPT_COLUMNS: tuple[Column, ...] = (
+    Column("run_id", "category", lambda _, header: header.run_id),
+    _ticket("seq", "Int64"),
+    _fact("attempt", "Int64"),
+    _ticket("gateway", "category"),
+    _ticket("model", "category"),
+    _ticket("prompt_id", "category"),
+    _ticket("repeat", "Int64"),
+    _ticket("block", "Int64"),
+    _ticket("session_id", "string"),
+    _ticket("turn", "Int64"),
+    _ticket("phase", "category", ("warmup", "measure")),
+    Column("warmup", "boolean", lambda record, _: record.ticket.phase == "warmup"),
+    Column("simulated", "boolean", lambda record, header: record.ticket.model in header.simulated),
+    Column("outcome", "category", lambda record, _: judge(record), tuple(OUTCOMES)),
+    _fact("finish_reason", "category"),
+    _fact("done", "boolean"),
+    _fact("status", "Int64"),
+    _failure("kind", "category"),
+    _failure("detail", "string"),
+    _failure("message", "string"),
+    _failure("code", "string"),
+    _failure("retry_after_s", "float64"),
+    Column("started", "datetime64[ns, UTC]", lambda record, header: header.wall_ns + record.start_at_ns),
+    _fact("scheduled_at_ns", "Int64"),
+    _fact("start_at_ns", "Int64"),
+    _fact("queue_ns", "Int64"),
+    _fact("sent_ns", "Int64"),
+    _fact("headers_ns", "Int64"),
+    _fact("first_byte_ns", "Int64"),
+    _fact("last_byte_ns", "Int64"),
+    _fact("ended_ns", "Int64"),
+    _fact("client_lag_ns", "Int64"),
+    _part("connection", "new", "boolean", "new_connection"),
+    _part("connection", "http_version", "category", "http_version"),
+    _part("connection", "dns_ns", "Int64", "dns_ns"),
+    _part("connection", "connect_ns", "Int64", "connect_ns"),
+    _part("connection", "tls_ns", "Int64", "tls_ns"),
+    _fact("stamps", "category"),
+    _fact("body_bytes", "Int64"),
+    _fact("reads", "Int64"),
+    Column("chunks", "Int64", lambda record, _: len(record.timeline.kind)),
+    Column("generated_chunks", "Int64", lambda record, _: sum(kind in GENERATED for kind in record.timeline.kind)),
+    Column("gaps_known", "Int64", lambda record, _: len(known_gaps(record.timeline))),
+    Column("gaps_unknown", "Int64", lambda record, _: chunk_gaps(record.timeline).count(None)),
+    Column("chars", "Int64", lambda record, _: sum(record.timeline.chars)),
+    _fact("comments", "Int64"),
+    _fact("malformed", "Int64"),
+    _part("usage", "input", "Int64", "input_tokens"),
+    _part("usage", "output", "Int64", "output_tokens"),
+    Column("streamed_tokens", "Int64", lambda record, _: streamed_tokens(record)),
+    _part("usage", "reasoning", "Int64", "reasoning_tokens"),
+    _part("usage", "cached", "Int64", "cached_tokens"),
+    _part("usage", "total", "Int64", "total_tokens"),
+    _part("usage", "source", "category", "usage_source"),
+    _part("usage", "cost_usd", "float64", "stated_cost_usd"),
+    _fact("usage_refused", "boolean"),
+    _fact("model_served", "string"),
+    _fact("response_id", "string"),
+    _fact("trace_id", "string"),
+    _fact("span_id", "string"),
+)
+
+SCALARS: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric.of is not None)
+"""The metrics that have one number an attempt, and so a column in the attempts and requests frames."""
+
+
+def attempts_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
+    """One row an attempt, in the journal's order: ATTEMPT_COLUMNS, then one float column for each of SCALARS."""
+    rows = list(records)
+    columns = {column.name: _series(column, rows, header) for column in ATTEMPT_COLUMNS}
+    for metric in SCALARS:
+        columns[metric.column] = pd.Series([metric.value(record) for record in rows], dtype="float64")
+    return pd.DataFrame(columns)
+
+
+def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
+    """One row a request (the attempts of one phase and seq), by seq: its last attempt's columns, and two more.
+
+    `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start.
+    """
+    attempts = attempts_frame(records, header).sort_values(["phase", "seq", "attempt"], kind="stable")
+    tries = attempts.groupby(["phase", "seq"], observed=True, sort=False)
+    attempts = attempts.assign(
+        attempts=tries["attempt"].transform("size").astype("Int64"),
+        first_start_at_ns=tries["start_at_ns"].transform("first"),
+    )
+    last = attempts.drop_duplicates(["phase", "seq"], keep="last").reset_index(drop=True)
+    lost = (last["start_at_ns"] - last["first_start_at_ns"]).astype("float64") / NS_PER_MS
+    return last.assign(ttft_with_retries_ms=last["ttft_ms"] + lost).drop(columns=["attempt", "first_start_at_ns"])
+
+
+def chunks_frame(records: Iterable[AttemptRecord], header: RunHeader, model: str | None = None) -> Frame:
+    """One row a chunk, of one model (its alias) or of all, in order of arrival within each attempt.
+
+    Columns: run_id, seq, attempt, gateway, model, prompt_id, phase, warmup, simulated, outcome; `chunk` (its index),
+    `kind` (a word of KINDS), `generated`, `offset_ns` since the attempt's start, `chars`, `read`, `shared_read`
+    (another chunk came in the same read), and `gap_ms` since the generated chunk before (NaN where there is none,
+    or where it was not observed).
+    """
+    rows = [record for record in records if model is None or record.ticket.model == model]
+    lines = [record.timeline for record in rows]
+    owners = pd.DataFrame({column.name: _series(column, rows, header) for column in _CHUNK_OWNER})
+    lengths = pd.Series([len(line.kind) for line in lines], dtype="int64")
+    frame = owners.loc[owners.index.repeat(lengths)].reset_index(drop=True)
+    for name, dtype, column in _CHUNK_COLUMNS:
+        frame[name] = pd.Series(list(chain.from_iterable(map(column, lines))), dtype=dtype)
+    frame["kind"] = frame["kind"].map(KINDS).astype(pd.CategoricalDtype(list(KINDS.values())))
+    return frame
+
+
+def mean_and_quantiles(values: Sequence[float] | array[float], shares: Sequence[float]) -> tuple[float, list[float]]:
+    """The mean and pandas' linear quantiles (type 7) at `shares` of a sample of at least one."""
+    sample = pd.Series(values, dtype="float64")
+    return float(sample.mean()), [float(found) for found in sample.quantile(list(shares), interpolation="linear")]
+
+
+def _series(column: Column, rows: Sequence[AttemptRecord], header: RunHeader) -> pd.Series[Any]:
+    values = [column.read(record, header) for record in rows]
+    if column.dtype == "category":
+        return pd.Series(pd.Categorical(values, categories=pd.Index(_categories(column, values, header))))
+    if column.dtype == "datetime64[ns, UTC]":
+        return pd.Series(pd.to_datetime(pd.Series(values, dtype="int64"), unit="ns", utc=True))
+    return pd.Series(values, dtype=column.dtype)
+
+
+def _categories(column: Column, values: Sequence[Any], header: RunHeader) -> Sequence[str]:
+    # Models keep the config's order in every view, so that a colour or a row stays theirs.
+    known = column.categories or (model_order(header.config) if column.name == "model" else ())
+    return list(dict.fromkeys((*known, *(value for value in values if value is not None))))
+
+
+def model_order(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The aliases of a resolved config's models, in its order."""
+    return tuple(str(entry.get("alias") or entry.get("model")) for entry in config.get("models", ()))
+
+
+_CHUNK_OWNER = tuple(
+    column
+    for column in ATTEMPT_COLUMNS
+    if column.name
+    in {
+        "run_id",
+        "seq",
+        "attempt",
+        "gateway",
+        "model",
+        "prompt_id",
+        "phase",
+        "warmup",
+        "simulated",
+        "outcome",
+    }
+)
+
+
+def _shared_read(line: ChunkTimeline) -> list[bool]:
+    """Reads number upwards, so chunks that share one are neighbours."""
+    before = (None, *line.read[:-1])
+    after = (*line.read[1:], None)
+    return [read in neighbours for read, *neighbours in zip(line.read, before, after, strict=True)]
+
+
+def _gap_ms(line: ChunkTimeline) -> list[float | None]:
+    gaps = iter([None, *chunk_gaps(line)])
+    found = (next(gaps) if kind in GENERATED else None for kind in line.kind)
+    return [None if gap is None else gap / NS_PER_MS for gap in found]
+
+
+_CHUNK_COLUMNS: tuple[tuple[str, str, Callable[[ChunkTimeline], Iterable[Any]]], ...] = (
+    ("chunk", "Int64", lambda line: range(len(line.kind))),
+    ("kind", "string", lambda line: line.kind),
+    ("generated", "boolean", lambda line: [kind in GENERATED for kind in line.kind]),
+    ("offset_ns", "Int64", lambda line: line.offset_ns),
+    ("chars", "Int64", lambda line: line.chars),
+    ("read", "Int64", lambda line: line.read),
+    ("shared_read", "boolean", _shared_read),
+    ("gap_ms", "float64", _gap_ms),
+)

@@ -1,0 +1,57 @@
+"""The instrument's own error: how late the event loop is, sampled all along the run.
+
+A timer is due every 10 ms; how long after that its turn comes is how long anything else would have waited too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from array import array
+from bisect import bisect_left, bisect_right
+
+from streambench.clock import Clock
+from streambench.timers import Timer, make_timer
+
+INTERVAL_NS = 10_000_000
+
+
+class LagSampler:
+    """Keeps every sample: the instant it was due and how late it was, in monotonic nanoseconds."""
+
+    def __init__(self, clock: Clock, interval_ns: int = INTERVAL_NS) -> None:
+        self._clock = clock
+        self._interval_ns = interval_ns
+        self._due = array("q")
+        self._late = array("q")
+        self._timer: Timer | None = None
+        self._next = 0
+
+    def start(self) -> None:
+        self._timer = make_timer(asyncio.get_running_loop(), self._tick)
+        self._next = self._clock.now_ns() + self._interval_ns
+        self._timer.arm(self._next)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+
+    def worst(self, start_ns: int, end_ns: int) -> int | None:
+        """The largest lateness of the samples due between two instants; None where there was none."""
+        window = self._late[bisect_left(self._due, start_ns) : bisect_right(self._due, end_ns)]
+        return max(window, default=None)
+
+    def summary(self) -> dict[str, int | None]:
+        """n, p50, p90, p99 and max over the whole run, in nanoseconds; nearest rank."""
+        late = sorted(self._late)
+        ranks = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "max": 1.0}
+        picked = {name: late[max(0, round(share * len(late)) - 1)] if late else None for name, share in ranks.items()}
+        return {"n": len(late), **picked}
+
+    def _tick(self) -> None:
+        late = max(0, self._clock.now_ns() - self._next)
+        self._due.append(self._next)
+        self._late.append(late)
+        # Periods that passed meanwhile are skipped: their lateness is in this sample.
+        self._next += self._interval_ns * (1 + late // self._interval_ns)
+        if self._timer is not None:
+            self._timer.arm(self._next)

@@ -1,0 +1,332 @@
+"""The METRICS table: each number's name, unit, direction, formula and meaning, derived from a record when it is read.
+
+One read's stamp is the arrival of its last segment. So a chunk's stamp is never early, and it is exact only where no
+other generated chunk follows in the same read. `docs/glossary.md` is made from this table.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+from streambench.clock import NS
+from streambench.records import ANSWER, GENERATED, AttemptRecord, ChunkTimeline, Connection
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of an attempt. `of` gives the one, `each` a distribution's many; in ns where `unit` is ms."""
+
+    name: str
+    label: str
+    unit: Literal["ms", "tok/s"]
+    better: Literal["lower", "higher"] | None
+    formula: str
+    doc: str
+    of: Callable[[AttemptRecord], float | None] | None = None
+    each: Callable[[AttemptRecord], Sequence[float]] | None = None
+
+    @property
+    def column(self) -> str:
+        """The name in views, with its unit: `ttft_ms`, `output_tok_s`."""
+        return f"{self.name}_ms" if self.unit == "ms" else self.name
+
+    def value(self, record: AttemptRecord) -> float | None:
+        """The attempt's number in `unit`; None where it is unknown, and for a distribution."""
+        found = self.of(record) if self.of else None
+        return None if found is None else self._in_unit(found)
+
+    def values(self, record: AttemptRecord) -> Sequence[float]:
+        """All the attempt adds to a sample, in `unit`: one number or none, or a distribution's many."""
+        if self.each:
+            return [self._in_unit(found) for found in self.each(record)]
+        found = self.value(record)
+        return [] if found is None else [found]
+
+    def _in_unit(self, found: float) -> float:
+        return found / NS_PER_MS if self.unit == "ms" else found
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """USD per million tokens."""
+
+    input: float
+    output: float
+
+
+def first_arrival_ns(timeline: ChunkTimeline, kinds: frozenset[str]) -> int | None:
+    """Offset of the first chunk of these kinds; an upper bound where later chunks share its read."""
+    return next((at for at, kind in zip(timeline.offset_ns, timeline.kind, strict=True) if kind in kinds), None)
+
+
+def last_arrival_ns(timeline: ChunkTimeline, kinds: frozenset[str]) -> int | None:
+    """Offset of the last chunk of these kinds."""
+    backwards = zip(reversed(timeline.offset_ns), reversed(timeline.kind), strict=True)
+    return next((at for at, kind in backwards if kind in kinds), None)
+
+
+def chunk_gaps(timeline: ChunkTimeline) -> list[int | None]:
+    """Time since the generated chunk before, one entry for each but the first; None where it was not observed.
+
+    A gap is observed only where the later chunk is the only generated one of its read. In a read of several, all but
+    the last arrived at some unknown moment before the stamp, so neither the gap into that read nor those inside it are
+    known; the gap out of it is, as its last chunk's stamp is exact.
+    """
+    generated = _generated(timeline)
+    in_read = Counter(read for _, read in generated)
+    return [
+        later_at - earlier_at if in_read[later_read] == 1 else None
+        for (earlier_at, _), (later_at, later_read) in pairwise(generated)
+    ]
+
+
+def known_gaps(timeline: ChunkTimeline) -> list[int]:
+    """The gaps that were observed."""
+    return [gap for gap in chunk_gaps(timeline) if gap is not None]
+
+
+def streamed_tokens(record: AttemptRecord) -> int | None:
+    """Output tokens that came as chunks: reasoning that was billed but never streamed is not among them."""
+    usage = record.usage
+    if usage is None or usage.output is None:
+        return None
+    hidden = 0 if "t" in record.timeline.kind else usage.reasoning or 0
+    return usage.output - hidden
+
+
+def cost_usd(record: AttemptRecord, price: Price) -> float | None:
+    """Tokens times price; None where a count is unknown. What a gateway states (`usage.cost_usd`) is kept apart."""
+    usage = record.usage
+    if usage is None or usage.input is None or usage.output is None:
+        return None
+    return (usage.input * price.input + usage.output * price.output) / 1_000_000
+
+
+def _generated(timeline: ChunkTimeline) -> list[tuple[int, int]]:
+    """(offset, read) of each generated chunk."""
+    rows = zip(timeline.offset_ns, timeline.kind, timeline.read, strict=True)
+    return [(at, read) for at, kind, read in rows if kind in GENERATED]
+
+
+def _first_chunk(record: AttemptRecord) -> int | None:
+    return record.timeline.offset_ns[0] if record.timeline.offset_ns else None
+
+
+def _last_generated(record: AttemptRecord) -> int | None:
+    return last_arrival_ns(record.timeline, GENERATED)
+
+
+def _start_lag(record: AttemptRecord) -> int:
+    return record.start_at_ns - record.scheduled_at_ns
+
+
+def _response_time(record: AttemptRecord) -> int | None:
+    last = _last_generated(record)
+    return None if last is None else _start_lag(record) + last
+
+
+def _pace(record: AttemptRecord) -> tuple[int, int] | None:
+    """(ns from the first generated chunk to the last, tokens after the first); None where either is unknown."""
+    generated, tokens = _generated(record.timeline), streamed_tokens(record)
+    if tokens is None or tokens < 2 or not generated:
+        return None
+    (first_at, first_read), (last_at, last_read) = generated[0], generated[-1]
+    if first_read == last_read or last_at <= first_at:
+        return None
+    return last_at - first_at, tokens - 1
+
+
+def _tpot(record: AttemptRecord) -> float | None:
+    pace = _pace(record)
+    return None if pace is None else pace[0] / pace[1]
+
+
+def _output_tok_s(record: AttemptRecord) -> float | None:
+    pace = _pace(record)
+    return None if pace is None else pace[1] * NS / pace[0]
+
+
+def _longest_gap(record: AttemptRecord) -> int | None:
+    reads = [at for at, _ in {read: (at, read) for at, read in _generated(record.timeline)}.values()]
+    return max((later - earlier for earlier, later in pairwise(reads)), default=None)
+
+
+def _connect(record: AttemptRecord) -> int | None:
+    link = record.connection or Connection(new=False)
+    known = [part for part in (link.dns_ns, link.connect_ns, link.tls_ns) if part is not None]
+    return sum(known) if known else None
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        name="ttfb",
+        label="TTFB",
+        unit="ms",
+        better="lower",
+        formula="first body byte - start",
+        doc="Time to the first byte of the body, connection set-up included.",
+        of=lambda record: record.first_byte_ns,
+    ),
+    Metric(
+        name="ttfc",
+        label="TTFC",
+        unit="ms",
+        better="lower",
+        formula="first chunk of any kind - start",
+        doc="A role-only chunk counts: OpenTelemetry's time_to_first_chunk.",
+        of=_first_chunk,
+    ),
+    Metric(
+        name="ttft",
+        label="TTFT",
+        unit="ms",
+        better="lower",
+        formula="first chunk with generated output - start",
+        doc="Generated output is content, reasoning, a tool call or a refusal. Same as AIPerf's. An upper bound where "
+        "later chunks came in the same read.",
+        of=lambda record: first_arrival_ns(record.timeline, GENERATED),
+    ),
+    Metric(
+        name="ttfa",
+        label="TTFA",
+        unit="ms",
+        better="lower",
+        formula="first chunk of the visible answer - start",
+        doc="The visible answer is content or a tool call. AIPerf calls it TTFO, Artificial Analysis TTFAT.",
+        of=lambda record: first_arrival_ns(record.timeline, ANSWER),
+    ),
+    Metric(
+        name="chunk_gap",
+        label="chunk gap",
+        unit="ms",
+        better="lower",
+        formula="generated chunk - the generated chunk before it",
+        doc="A distribution over all chunks, not a mean per request; vLLM calls it ITL, AIPerf ICL. Observed only "
+        "where the later chunk is the only generated one of its read; other gaps are unknown, not zero, and their "
+        "share is shown.",
+        each=lambda record: known_gaps(record.timeline),
+    ),
+    Metric(
+        name="longest_gap",
+        label="longest gap",
+        unit="ms",
+        better="lower",
+        formula="longest time between two consecutive reads that carried generated chunks",
+        doc="What a reader sees as the worst stall, also one that ends in a burst (whose chunk gaps are unknown). Too "
+        "long by at most the client lag.",
+        of=_longest_gap,
+    ),
+    Metric(
+        name="tpot",
+        label="TPOT",
+        unit="ms",
+        better="lower",
+        formula="(last - first generated chunk) / (streamed output tokens - 1)",
+        doc="Time per output token after the first. Unknown with fewer than 2 streamed tokens, without usage, or where "
+        "the first and the last chunk came in one read. Reasoning tokens that were billed but never streamed are not "
+        "streamed tokens.",
+        of=_tpot,
+    ),
+    Metric(
+        name="output_tok_s",
+        label="output speed",
+        unit="tok/s",
+        better="higher",
+        formula="(streamed output tokens - 1) / (last - first generated chunk)",
+        doc="Of one attempt: the inverse of TPOT, unknown where that is.",
+        of=_output_tok_s,
+    ),
+    Metric(
+        name="e2e",
+        label="E2E",
+        unit="ms",
+        better="lower",
+        formula="last generated chunk - start",
+        doc="End-to-end latency: until the last output has come, not until the trailing usage or [DONE].",
+        of=_last_generated,
+    ),
+    Metric(
+        name="stream_end",
+        label="stream end",
+        unit="ms",
+        better="lower",
+        formula="last byte - start",
+        doc="With the trailing usage and [DONE].",
+        of=lambda record: record.last_byte_ns,
+    ),
+    Metric(
+        name="response_time",
+        label="response time",
+        unit="ms",
+        better="lower",
+        formula="last generated chunk - scheduled time",
+        doc="Includes our own queueing, so it is free of coordinated omission.",
+        of=_response_time,
+    ),
+    Metric(
+        name="start_lag",
+        label="start lag",
+        unit="ms",
+        better="lower",
+        formula="start - scheduled time",
+        doc="Large means that we, not the gateway, were late. Includes the queue wait.",
+        of=_start_lag,
+    ),
+    Metric(
+        name="queue_wait",
+        label="queue wait",
+        unit="ms",
+        better="lower",
+        formula="time spent waiting for a throttle or a free slot before the start",
+        doc="Never inside TTFT or any other time counted from the start.",
+        of=lambda record: record.queue_ns,
+    ),
+    Metric(
+        name="connect",
+        label="connect",
+        unit="ms",
+        better="lower",
+        formula="DNS + connect + TLS of a new connection",
+        doc="Inside TTFT and shown apart. Unknown on a reused connection, and where nobody can tell.",
+        of=_connect,
+    ),
+    Metric(
+        name="client_lag",
+        label="client lag",
+        unit="ms",
+        better="lower",
+        formula="largest lateness of the client's own event loop while the attempt ran",
+        doc="The instrument's own error.",
+        of=lambda record: record.client_lag_ns,
+    ),
+)
+
+_GLOSSARY_HEAD = """\
+# Glossary
+
+Made from the METRICS table in `streambench/metrics.py`; a test compares the two.
+
+A **read** is the bytes of one socket read, a **chunk** is one server-sent event, a **token** is a model's token: a
+chunk may carry several tokens or none. **Start** is when the attempt starts, after any queueing and before any
+connection set-up. **Generated** chunks carry content, reasoning, a tool call or a refusal. An unknown number is left
+out, never counted as zero.
+
+| name | column | unit | better | formula | meaning |
+|---|---|---|---|---|---|
+"""
+
+
+def glossary_markdown() -> str:
+    """The whole of `docs/glossary.md`."""
+    return _GLOSSARY_HEAD + "".join(f"{_glossary_row(metric)}\n" for metric in METRICS)
+
+
+def _glossary_row(metric: Metric) -> str:
+    cells = (metric.label, f"`{metric.column}`", metric.unit, metric.better or "-", metric.formula, metric.doc)
+    return f"| {' | '.join(cells)} |"

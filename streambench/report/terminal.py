@@ -1,0 +1,228 @@
+"""The table that a run ends with: a row per model, and under it what a reader must know to trust the numbers.
+
+Too many columns for the terminal go into further tables below the first: nothing is ever cut but a huge name.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TextIO
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from streambench.report.summary import NEEDED, Estimate, ModelSummary, Summary
+from streambench.report.text import DASH, inert, number, usd
+
+PIPE_WIDTH = 140
+"""The width where the output is no terminal and COLUMNS does not say."""
+
+STAMPS = {
+    "kernel": "the kernel's receive time of each read",
+    "read": "the time at which we read the socket",
+    "sdk": "user-space time in the SDK's own client (a proxy or HTTP/2 is in use)",
+}
+
+STATUS = {
+    "interrupted": "it was interrupted",
+    "duration_limit": "its time limit was reached",
+    "disk_error": "its journal could not be written",
+    "unfinished": "it was killed, or still goes on",
+}
+
+Percentile = Literal["p50", "p90", "p95", "p99"]
+
+_GAP = 2
+_NAME_LIMIT = 32
+_EVIDENCE_LIMIT = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its head (two lines), its text for a model, and its colour where it is not the default."""
+
+    head: str
+    cell: Callable[[ModelSummary], str]
+    style: str = ""
+
+    def width(self, models: Iterable[ModelSummary]) -> int:
+        texts = (self.head, *map(self.cell, models))
+        return max(cell_len(line) for text in texts for line in text.split("\n"))
+
+
+def _metric(head: str, column: str, percentile: Percentile) -> Column:
+    return Column(head, lambda model: _estimate(model.metrics[column], percentile))
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column("requests\nok/all", lambda model: f"{model.ok}/{model.requests}"),
+    Column("failed\nas", lambda model: _failed(model), style="red"),
+    _metric("TTFT\np50 ms", "ttft_ms", "p50"),
+    _metric("TTFT\np95 ms", "ttft_ms", "p95"),
+    _metric("gap\np50 ms", "chunk_gap_ms", "p50"),
+    _metric("gap\np99 ms", "chunk_gap_ms", "p99"),
+    _metric("TPOT\np50 ms", "tpot_ms", "p50"),
+    _metric("output\ntok/s", "output_tok_s", "p50"),
+    _metric("E2E\np50 ms", "e2e_ms", "p50"),
+    Column("tokens\nin", lambda model: _count(model.usage.input)),
+    Column("tokens\nout", lambda model: _count(model.usage.output)),
+    Column("cost\nUSD", lambda model: _cost(model)),
+)
+
+
+def show(summary: Summary, folder: Path | None = None, out: TextIO | None = None) -> None:
+    """Prints the summary, as wide as the terminal, in colour only on one."""
+    out = out or sys.stdout
+    console = Console(file=out)
+    width = console.width if out.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    text = render(summary, folder, width=width, colour=out.isatty() and console.color_system is not None)
+    encoding = out.encoding or "utf-8"
+    out.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def render(summary: Summary, folder: Path | None = None, *, width: int, colour: bool = False) -> str:
+    """The tables and the notes as text, no line wider than `width` (from 40 up) but for the folder's path."""
+    out = io.StringIO()
+    console = Console(
+        file=out,
+        width=max(40, width),
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    for band in _bands(summary.models, console.width):
+        console.print(_table(summary.models, band, console.width), "")
+    for note in _notes(summary):
+        console.print(Text(note, overflow="fold"))
+    if folder is not None:
+        # Whole on one line, however long, so that it can be copied.
+        console.print(Text(f"Files: {inert(str(folder), 1000)}"), soft_wrap=True)
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+
+
+def _bands(models: Sequence[ModelSummary], width: int) -> list[list[Column]]:
+    """The columns in as few tables as fit the width, each of which has the models' names too."""
+    room = width - _names_width(models, width)
+    bands: list[list[Column]] = [[]]
+    left = room
+    for column in COLUMNS:
+        needed = _GAP + column.width(models)
+        if needed > left and bands[-1]:
+            bands.append([])
+            left = room
+        bands[-1].append(column)
+        left -= needed
+    return bands
+
+
+def _table(models: Sequence[ModelSummary], band: Sequence[Column], width: int) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 0, 0, _GAP), header_style="bold")
+    table.add_column(Text("model"), no_wrap=True, min_width=_names_width(models, width))
+    for column in band:
+        table.add_column(Text(column.head), justify="right", no_wrap=True)
+    for model in models:
+        table.add_row(Text(_name(model, width)), *(_styled(column, model) for column in band))
+    return table
+
+
+def _styled(column: Column, model: ModelSummary) -> Text:
+    text = column.cell(model)
+    return Text(text, style="" if text == "0" else column.style)
+
+
+def _names_width(models: Sequence[ModelSummary], width: int) -> int:
+    return max((cell_len(_name(model, width)) for model in models), default=len("model"))
+
+
+def _name(model: ModelSummary, width: int) -> str:
+    mark = " (simulated)" if model.simulated else ""
+    limit = min(_NAME_LIMIT, width // 2 - len(mark))
+    name = inert(model.model, limit)
+    while cell_len(name) > limit:  # wide characters take two cells
+        name = name[:-1]
+    return name + mark
+
+
+def _estimate(estimate: Estimate, percentile: Percentile) -> str:
+    value: float | None = getattr(estimate, percentile)
+    if value is not None or not estimate.n:
+        return number(value)
+    return f"{DASH} n<{NEEDED[percentile]}"
+
+
+def _failed(model: ModelSummary) -> str:
+    """One kind a line, so that many kinds make a row taller and not wider."""
+    kinds = [f"{count} {outcome}" for outcome, count in model.outcomes.items() if count and outcome != "ok"]
+    return "\n".join(kinds) or "0"
+
+
+def _count(tokens: int | None) -> str:
+    return DASH if tokens is None else f"{tokens:,}"
+
+
+def _cost(model: ModelSummary) -> str:
+    cost = model.cost_usd
+    if cost.priced is None:
+        return DASH if cost.stated is None else f"{usd(cost.stated)} stated"
+    return f"{'>= ' if cost.attempts_unpriced else ''}{usd(cost.priced)}"
+
+
+def _notes(summary: Summary) -> Iterator[str]:
+    """What must be known to read the table, each a paragraph."""
+    yield from _failure_notes(summary)
+    if not summary.complete:
+        done = sum(model.requests for model in summary.models)
+        why = STATUS.get(summary.status, summary.status)
+        yield f"This run is incomplete: {why}, after {done} of {summary.requests_planned} requests."
+    if summary.simulated:
+        names = ", ".join(inert(name, _NAME_LIMIT) for name in summary.simulated)
+        yield f"Simulated, so no measure of any real model: {names}."
+    yield f"Client lag of this run (how late our own event loop was): {_lag(summary)}."
+    yield _left_out(summary)
+    yield from _unknown_gaps(summary)
+    yield f"Stamps: {STAMPS.get(summary.stamps, summary.stamps)}."
+    yield _dashes()
+
+
+def _failure_notes(summary: Summary) -> Iterator[str]:
+    for model in summary.models:
+        for text, count in model.failures:
+            yield f"{inert(model.model, _NAME_LIMIT)}: {count} x {inert(text, _EVIDENCE_LIMIT)}"
+    if any(model.failures for model in summary.models):
+        yield ""
+
+
+def _lag(summary: Summary) -> str:
+    shown = [f"{name} {number(summary.client_lag_ms.get(name))} ms" for name in ("p50", "p99", "max")]
+    return ", ".join(shown)
+
+
+def _left_out(summary: Summary) -> str:
+    failed = sum(model.left_out for model in summary.models)
+    warmup = sum(model.warmup for model in summary.models)
+    return f"Left out of all latencies: {failed} requests that were not ok, {warmup} warm-up requests."
+
+
+def _unknown_gaps(summary: Summary) -> Iterator[str]:
+    shares = [(model.model, model.gaps_unknown_share) for model in summary.models if model.gaps_unknown_share]
+    if shares:
+        told = ", ".join(f"{inert(name, _NAME_LIMIT)} {_percent(share)}" for name, share in shares)
+        yield f"Gaps not observed, as the chunks came in one read (left out, not zero): {told}."
+
+
+def _percent(share: float) -> str:
+    return "under 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+
+
+def _dashes() -> str:
+    needs = ", ".join(f"{name} {needed}" for name, needed in NEEDED.items())
+    return f"A dash is an unknown number; n<20 beside it: the sample is too small (needed: {needs})."

@@ -1,0 +1,285 @@
+"""When each ticket of the plan goes out, and what becomes of it. Knows neither the SDK nor the disk.
+
+It is handed `arm(ticket)`, which builds a request ahead of its instant, and sinks that take the finished records.
+Closed loop: lanes take the armed requests in the plan's order. Open loop: each is fired at its instant, come what may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from streambench.clock import Clock
+from streambench.gates import Caps, Gate, Gates, leave
+from streambench.records import AttemptRecord, Ticket
+
+AHEAD = 256
+"""Requests that are built ahead of their turn, at most."""
+
+
+class Armed(Protocol):
+    """A request that is built and held. Either `fire` and then `record` is called, once each, or `discard`."""
+
+    @property
+    def ticket(self) -> Ticket: ...
+
+    async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
+        """Sends now; returns when the wire is quiet."""
+
+    def abort(self) -> None: ...
+
+    async def record(self) -> AttemptRecord: ...
+
+    async def discard(self) -> None: ...
+
+
+Arm = Callable[[Ticket], Awaitable[Armed]]
+Sink = Callable[[AttemptRecord], None]
+"""Takes each record as it ends, on the event loop, so it must be quick. One that raises ends the run."""
+Stop = Literal["interrupted", "duration_limit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a phase is run. `concurrency` is the number of lanes of a closed loop; None is an open loop.
+
+    `stop_after_ns` is how long new requests are sent; those under way are waited for.
+    """
+
+    concurrency: int | None
+    stop_after_ns: int | None = None
+
+    @property
+    def ahead(self) -> int:
+        return min(AHEAD, self.concurrency or AHEAD)
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnd:
+    """Instants are monotonic. `stopped` says why the plan was left before its end."""
+
+    started_ns: int
+    ended_ns: int
+    fired: int
+    stopped: Stop | None
+
+
+class Runner:
+    """Runs one phase after another over the same gates and sinks. `stop` drains, `abort` breaks off."""
+
+    def __init__(
+        self,
+        arm: Arm,
+        clock: Clock,
+        sinks: Sequence[Sink],
+        caps: dict[str, Caps] | None = None,
+        on_fire: Callable[[Ticket], None] = lambda _: None,
+    ) -> None:
+        self._arm = arm
+        self._clock = clock
+        self._sinks = sinks
+        self._gates = Gates(caps or {})
+        self._on_fire = on_fire
+        self._stopped: Stop | None = None
+        self._stopping = asyncio.Event()
+        self._under_way: set[Armed] = set()
+
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
+    def stop(self, why: Stop = "interrupted") -> None:
+        """No new request is sent; those under way are waited for."""
+        if self._stopped is None:
+            self._stopped = why
+            self._stopping.set()
+
+    def abort(self) -> None:
+        """As `stop`, and those under way are broken off: recorded as cancelled."""
+        self.stop()
+        for armed in tuple(self._under_way):
+            armed.abort()
+
+    async def run(self, tickets: Sequence[Ticket], pace: Pace) -> PhaseEnd:
+        """Runs the tickets to the end, or until stopped. Raises what a sink raised, once everything is at rest."""
+        armoury = _Armoury(self._arm, tickets, pace.ahead, self._stopping)
+        quiet: asyncio.Queue[Armed | None] = asyncio.Queue()
+        arming = asyncio.create_task(armoury.fill())
+        if pace.concurrency is not None:  # the first burst is the hard part: have a request in hand for every lane
+            await armoury.filled.wait()
+        started = self._clock.now_ns()
+        limit = asyncio.create_task(self._stop_in_time(started, pace))
+        collecting = asyncio.create_task(self._collect(quiet))
+        sending = asyncio.create_task(self._send(armoury, quiet, pace, started))
+        try:
+            fired = await self._until_sent(sending, collecting)
+        finally:
+            ended = self._clock.now_ns()
+            limit.cancel()
+            quiet.put_nowait(None)
+            await collecting
+            await armoury.empty(arming)
+        return PhaseEnd(started, ended, fired, self._stopped)
+
+    async def _until_sent(self, sending: asyncio.Task[int], collecting: asyncio.Task[None]) -> int:
+        """A collector that dies can keep nothing more: what is under way is broken off rather than paid for in vain."""
+        await asyncio.wait((sending, collecting), return_when=asyncio.FIRST_COMPLETED)
+        if not sending.done():
+            self.abort()
+        return await sending
+
+    async def _send(self, armoury: _Armoury, quiet: asyncio.Queue[Armed | None], pace: Pace, started: int) -> int:
+        line = _Line(self, armoury, quiet)
+        if pace.concurrency is None:
+            await line.keep_schedule(started)
+        else:
+            await line.run_lanes(pace.concurrency)
+        return line.fired
+
+    async def _collect(self, quiet: asyncio.Queue[Armed | None]) -> None:
+        """Takes the records of quiet requests one by one, a turn of the loop each, so that reading comes first."""
+        while (armed := await quiet.get()) is not None:
+            record = await armed.record()
+            for sink in self._sinks:
+                sink(record)
+            await asyncio.sleep(0)
+
+    async def _stop_in_time(self, started: int, pace: Pace) -> None:
+        if pace.stop_after_ns is not None:
+            await self._clock.sleep_until(started + pace.stop_after_ns)
+            self.stop("duration_limit")
+
+    # What a line asks of its runner.
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
+    def took_off(self, armed: Armed) -> None:
+        self._under_way.add(armed)
+        self._on_fire(armed.ticket)
+
+    def landed(self, armed: Armed) -> None:
+        self._under_way.discard(armed)
+
+    async def pass_gates(self, armed: Armed) -> list[Gate] | None:
+        """The gates to leave again; None if the run was stopped while waiting."""
+        keys = (f"gateway:{armed.ticket.gateway}", f"model:{armed.ticket.model}")
+        if self._gates.free(keys):
+            return None if self._stopped else []
+        entering = asyncio.create_task(self._gates.enter(keys))
+        if await self._unless_stopped(entering):
+            return entering.result()
+        if not entering.cancelled():
+            leave(entering.result())
+        return None
+
+    async def sleep_until(self, due: int) -> bool:
+        """False if the run was stopped before the instant came."""
+        if due <= self._clock.now_ns():
+            return self._stopped is None
+        return await self._unless_stopped(asyncio.create_task(self._clock.sleep_until(due)))
+
+    async def _unless_stopped(self, work: asyncio.Task[object]) -> bool:
+        """Waits for the work; cancels it and returns False if the run is stopped first."""
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if self._stopped is None:
+            return True
+        work.cancel()
+        await asyncio.wait((work,))
+        return False
+
+
+class _Armoury:
+    """Builds requests in the plan's order, one a turn of the loop, a fixed number ahead of their use."""
+
+    def __init__(self, arm: Arm, tickets: Sequence[Ticket], ahead: int, stopping: asyncio.Event) -> None:
+        self.filled = asyncio.Event()
+        self._arm = arm
+        self._tickets = tickets
+        self._ahead = min(ahead, len(tickets))
+        self._room = asyncio.Semaphore(ahead)
+        self._armed: asyncio.Queue[Armed | None] = asyncio.Queue()
+        self._stopping = stopping
+
+    async def fill(self) -> None:
+        try:
+            for ticket in self._tickets:
+                await self._room.acquire()
+                if self._stopping.is_set():
+                    break
+                self._armed.put_nowait(await self._arm(ticket))
+                if self._armed.qsize() >= self._ahead:
+                    self.filled.set()
+                await asyncio.sleep(0)
+        finally:
+            self._armed.put_nowait(None)
+            self.filled.set()
+
+    async def take(self) -> Armed | None:
+        """The next request in order, or None when there is none to send any more."""
+        armed = await self._armed.get()
+        if armed is None:
+            self._armed.put_nowait(None)  # for the next lane that asks
+        else:
+            self._room.release()
+        return armed
+
+    async def empty(self, filling: asyncio.Task[None]) -> None:
+        """Waits for the filling to end and drops what was not sent."""
+        self._room.release()
+        await filling
+        while (armed := self._armed.get_nowait()) is not None:
+            await armed.discard()
+
+
+class _Line:
+    """From the armoury to the wire: by lanes or by the schedule. What has gone quiet is handed on for its record."""
+
+    def __init__(self, runner: Runner, armoury: _Armoury, quiet: asyncio.Queue[Armed | None]) -> None:
+        self.fired = 0
+        self._runner = runner
+        self._armoury = armoury
+        self._quiet = quiet
+
+    async def run_lanes(self, concurrency: int) -> None:
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(concurrency):
+                lanes.create_task(self._run_lane())
+
+    async def keep_schedule(self, started: int) -> None:
+        async with asyncio.TaskGroup() as requests:
+            while (armed := await self._armoury.take()) is not None:
+                due = started + (armed.ticket.scheduled_ns or 0)
+                if not await self._runner.sleep_until(due):
+                    await armed.discard()
+                    return
+                requests.create_task(self._dispatch(armed, due))
+
+    async def _run_lane(self) -> None:
+        """One request after another; the next is due at the moment the lane is free."""
+        while True:
+            due = self._runner.now_ns()
+            armed = await self._armoury.take()
+            if armed is None or not await self._dispatch(armed, due):
+                return
+
+    async def _dispatch(self, armed: Armed, due: int) -> bool:
+        """Through the gates and onto the wire; back when the wire is quiet. False if the run was stopped before."""
+        came = self._runner.now_ns()
+        entered = await self._runner.pass_gates(armed)
+        if entered is None:
+            await armed.discard()
+            return False
+        self.fired += 1
+        self._runner.took_off(armed)
+        try:
+            await armed.fire(due, self._runner.now_ns() - came if entered else 0)
+        finally:
+            leave(entered)
+            self._runner.landed(armed)
+            self._quiet.put_nowait(armed)
+        return True

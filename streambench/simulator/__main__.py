@@ -1,0 +1,10 @@
+"""`python -m streambench.simulator`: see `command.main`."""
+
+from __future__ import annotations
+
+import sys
+
+from streambench.simulator.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,233 @@
+"""One answer, drawn: its words, its delays and how it ends. Pure: the same seed, model, messages and count of earlier
+equal requests give the same answer, whatever else the gateway is serving."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import msgspec
+
+from streambench.simulator.models import SimModel
+from streambench.simulator.requests import ChatRequest, Json
+
+MS = 1_000_000
+
+# A token is a word here. None needs escaping in JSON, so chunks are built by joining strings;
+# a few are beyond ASCII, so that a client which counts bytes for characters is caught.
+WORDS = (
+    " the", " a", " and", " of", " to", " in", " river", " stone", " light", " morning", " keeps", " slow", " bright",
+    " open", " turns", " over", " under", " along", " harbour", " letter", " small", " quiet", " signal", " answer",
+    " measure", " between", " window", " garden", " paper", " second", " first", " moves", " holds", " brings",
+    " café", " naïve", " Größe", " señal", " →", " 東京", " мир", " 🙂", " while", " when", " before", " after",
+    " each", " every", " water", " sound", " clear", " long", " short", " step", ",", ".",
+)  # fmt: skip
+
+
+class Piece(NamedTuple):
+    """One chunk to be: its kind (t reasoning, c content, f tool), its text and how many tokens it stands for."""
+
+    kind: str
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What must be known at once. The rest is drawn by `draw_answer` from the same generator, while the TTFT passes."""
+
+    rng: random.Random
+    request_id: str
+    fault: str | None
+    headers_ns: int
+    ttft_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What will be said and when; `at_ns` has the offset from the request's end of every piece."""
+
+    request_id: str
+    created: int
+    model: str
+    pieces: tuple[Piece, ...]
+    at_ns: tuple[int, ...]
+    end_ns: int
+    """When the finish, the usage and [DONE] are due: one gap after the last piece, as the end token takes its turn."""
+    finish: str
+    prompt_tokens: int
+    hidden_tokens: int = 0
+    """Reasoning that is billed and never streamed."""
+    reasoning_field: str = "reasoning_content"
+    tool_name: str | None = None
+
+    @property
+    def usage(self) -> Json:
+        reasoning = self.hidden_tokens + sum(piece.tokens for piece in self.pieces if piece.kind == "t")
+        output = self.hidden_tokens + sum(piece.tokens for piece in self.pieces)
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": output,
+            "total_tokens": self.prompt_tokens + output,
+            "prompt_tokens_details": {"cached_tokens": 0},
+            "completion_tokens_details": {"reasoning_tokens": reasoning},
+        }
+
+    def half(self, finish: str) -> Answer:
+        """The same answer ending after half its pieces, one at least, for the reason given."""
+        return self.first(max(1, len(self.pieces) // 2), finish)
+
+    def first(self, count: int, finish: str) -> Answer:
+        end_ns = self.at_ns[count] if count < len(self.pieces) else self.end_ns
+        return replace(self, pieces=self.pieces[:count], at_ns=self.at_ns[:count], end_ns=end_ns, finish=finish)
+
+
+def open_answer(name: str, model: SimModel, request: ChatRequest, seed: int, digest: str, asked: int) -> Opening:
+    """The first draws for a request that was asked `asked` times before."""
+    rng = random.Random(_seed_of(seed, name, digest, asked))
+    bits = f"{rng.getrandbits(128):032x}"
+    request_id = f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
+    fault = _draw_fault(model, rng)
+    ttft_ms = model.ttft_ms.draw(rng) + model.prompt_token_ms * request.prompt_tokens()
+    ttft_ns = round(ttft_ms * MS)
+    headers_ns = min(round(model.headers_ms.draw(rng) * MS), ttft_ns)
+    return Opening(rng, request_id, fault, headers_ns, ttft_ns)
+
+
+def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatRequest, created: int) -> Answer:
+    """The whole answer, cut at the request's token limit."""
+    rng = opening.rng
+    thought, hidden = _draw_reasoning(model, rng)
+    tool = _tool_of(request) if model.tools and request.wants_tools else None
+    said = _tool_pieces(tool, rng) if tool else _draw_text("c", model, rng, model.tokens.draw(rng))
+    whole = thought + said
+    pieces = _within(request.token_limit, hidden, whole)
+    at_ns, end_ns = _schedule(opening.ttft_ns, len(pieces), model, rng)
+    cut = len(pieces) < len(whole) or sum(p.tokens for p in pieces) < sum(p.tokens for p in whole)
+    return Answer(
+        request_id=opening.request_id,
+        created=created,
+        model=name,
+        pieces=pieces,
+        at_ns=at_ns,
+        end_ns=end_ns,
+        finish="length" if cut else "tool_calls" if tool else "stop",
+        prompt_tokens=request.prompt_tokens(),
+        hidden_tokens=hidden if request.token_limit is None else min(hidden, request.token_limit),
+        reasoning_field=model.reasoning.field if model.reasoning else "reasoning_content",
+        tool_name=_tool_name(tool) if tool else None,
+    )
+
+
+def _seed_of(seed: int, name: str, digest: str, asked: int) -> int:
+    key = f"{seed}|{name}|{digest}|{asked}".encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+
+
+def _draw_fault(model: SimModel, rng: random.Random) -> str | None:
+    point = rng.random()
+    for name, chance in model.fault.items():
+        if point < chance:
+            return name
+        point -= chance
+    return None
+
+
+def _draw_reasoning(model: SimModel, rng: random.Random) -> tuple[tuple[Piece, ...], int]:
+    """(pieces to stream, tokens that stay hidden)."""
+    if model.reasoning is None:
+        return (), 0
+    tokens = model.reasoning.tokens.draw(rng)
+    if model.reasoning.field == "hidden":
+        return (), round(tokens)
+    return _draw_text("t", model, rng, tokens), 0
+
+
+def _draw_text(kind: str, model: SimModel, rng: random.Random, tokens: float) -> tuple[Piece, ...]:
+    """At least one token, in pieces of the model's chunk size."""
+    words = rng.choices(WORDS, k=max(1, round(tokens)))
+    words[0] = words[0].lstrip()
+    if model.chunk_tokens.form == "constant" and model.chunk_tokens.first <= 1:
+        return tuple(Piece(kind, word, 1) for word in words)
+    pieces, at = [], 0
+    while at < len(words):
+        taken = words[at : at + max(1, round(model.chunk_tokens.draw(rng)))]
+        pieces.append(Piece(kind, "".join(taken), len(taken)))
+        at += len(taken)
+    return tuple(pieces)
+
+
+def _within(limit: int | None, hidden: int, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """The pieces that fit the limit, in which hidden tokens count too. A piece over the edge loses its last words."""
+    if limit is None:
+        return pieces
+    kept, left = [], limit - hidden
+    for piece in pieces:
+        if left <= 0:
+            break
+        if piece.tokens > left:
+            piece = Piece(piece.kind, "".join(_words_of(piece)[:left]), left)
+        kept.append(piece)
+        left -= piece.tokens
+    return tuple(kept)
+
+
+def _words_of(piece: Piece) -> Sequence[str]:
+    """A piece of several tokens, taken apart again at its spaces and punctuation."""
+    return [word for word in piece.text.replace(" ", "\0 ").replace(",", "\0,").replace(".", "\0.").split("\0") if word]
+
+
+def _schedule(ttft_ns: int, count: int, model: SimModel, rng: random.Random) -> tuple[tuple[int, ...], int]:
+    """The offset of each of `count` pieces, and that of the end. Pieces of one burst share their offset."""
+    writes = -(-count // model.burst)
+    gaps = [round(ms * MS) for ms in model.gap_ms.draw_many(rng, writes)]
+    if model.stall is not None and rng.random() < model.stall.chance and writes:
+        # gaps[k] lies after write k, so no stall can fall before the first chunk and be taken for TTFT
+        gaps[rng.randrange(max(1, writes - 1))] += round(model.stall.ms.draw(rng) * MS)
+    at, due = [], ttft_ns
+    for gap in gaps:
+        at.append(due)
+        due += gap
+    if model.burst == 1:
+        return tuple(at), due
+    return tuple(at[index // model.burst] for index in range(count)), due
+
+
+def _tool_of(request: ChatRequest) -> Json:
+    """The function that `tool_choice` names, or the first."""
+    functions = [_object(tool.get("function")) for tool in request.tools or ()]
+    wanted = _object(_object(request.tool_choice).get("function")).get("name")
+    return next((function for function in functions if function.get("name") == wanted), functions[0])
+
+
+def _object(plain: object) -> Json:
+    return plain if isinstance(plain, dict) else {}
+
+
+def _tool_name(tool: Json) -> str:
+    return str(tool.get("name", "tool"))
+
+
+def _tool_pieces(tool: Json, rng: random.Random) -> tuple[Piece, ...]:
+    """The call's opening (no text), then its arguments in pieces of four characters."""
+    properties = _object(_object(tool.get("parameters")).get("properties"))
+    given = {name: _argument(_object(schema), rng) for name, schema in properties.items()}
+    text = msgspec.json.encode(given).decode()
+    return (Piece("f", "", 1), *(Piece("f", text[at : at + 4], 1) for at in range(0, len(text), 4)))
+
+
+def _argument(schema: Json, rng: random.Random) -> object:
+    """A value of the type that the schema asks for; a text for all that is not a plain type."""
+    if isinstance(schema.get("enum"), list) and schema["enum"]:
+        return rng.choice(schema["enum"])
+    plain: dict[str, object] = {
+        "integer": rng.randint(1, 99),
+        "number": rng.randint(1, 99) + 0.5,
+        "boolean": True,
+        "array": [],
+        "object": {},
+    }
+    return plain.get(str(schema.get("type")), rng.choice(WORDS).strip())

@@ -1,0 +1,172 @@
+"""What can go wrong, by name: one table. A fault refuses the request, changes the answer, changes its events, or ends
+the connection otherwise; each is one row, and a model of the models file has it always or by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import msgspec
+
+from streambench.simulator.answer import Answer
+from streambench.simulator.frames import Event, sse
+from streambench.simulator.requests import error_json
+
+GENERATED = frozenset("tcf")
+
+
+class End(Enum):
+    """What follows a stream's last write."""
+
+    COMPLETE = "complete"
+    CUT = "cut"
+    """The connection is closed without the body's closing chunk."""
+    RESET = "reset"
+    """The connection is reset (TCP RST)."""
+    SILENCE = "silence"
+    """Nothing, until the client goes."""
+    COMMENTS = "comments"
+    """Comments, until the client goes."""
+
+
+class Delivery(Enum):
+    """How the answer leaves."""
+
+    STREAM = "stream"
+    LATE_HEADERS = "late_headers"
+    WHOLE = "whole"
+    """One JSON object, even where a stream was asked for."""
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP reply, sent at once in place of any answer."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`about` is one line for lists; the rest says how. Without `stream_only` it also holds for plain completions."""
+
+    about: str
+    reply: Reply | None = None
+    change: Callable[[Answer], Answer] | None = None
+    events: Callable[[list[Event]], list[Event]] | None = None
+    end: End = End.COMPLETE
+    delivery: Delivery = Delivery.STREAM
+
+    @property
+    def stream_only(self) -> bool:
+        return self.reply is None and self.change is None and self.delivery is not Delivery.NEVER
+
+
+def _refusal(status: int, message: str, kind: str, code: str, *headers: tuple[str, str]) -> Reply:
+    return Reply(status, msgspec.json.encode(error_json(message, kind, None, code)), headers=headers)
+
+
+def _first_half(events: list[Event]) -> list[Event]:
+    """The events before the middle of the generated ones; one of those at least."""
+    places = [at for at, event in enumerate(events) if event.kind in GENERATED]
+    return events[: places[(len(places) - 1) // 2] + 1] if places else events[:1]
+
+
+def _next_due(events: list[Event]) -> int:
+    """When the event after the first half would have been written."""
+    return events[min(len(_first_half(events)), len(events) - 1)].at_ns
+
+
+def _first_due(events: list[Event]) -> int:
+    """When the first generated chunk would have been written."""
+    return next((event.at_ns for event in events if event.kind in GENERATED), events[-1].at_ns)
+
+
+def _half_then(data: bytes) -> Callable[[list[Event]], list[Event]]:
+    return lambda events: [*_first_half(events), Event("", data, _next_due(events))]
+
+
+def _with_broken_middle(events: list[Event]) -> list[Event]:
+    """One event's JSON stops in the middle; the stream goes on."""
+    half = _first_half(events)
+    broken = events[len(half) - 1]
+    torn = broken.data.rstrip()[: len(broken.data) // 2] + b"\n\n"
+    return [*half[:-1], Event("", torn, broken.at_ns), *events[len(half) :]]
+
+
+def _without(kind: str) -> Callable[[list[Event]], list[Event]]:
+    return lambda events: [event for event in events if event.kind != kind]
+
+
+def _end_with_crlf(events: list[Event]) -> list[Event]:
+    return [event._replace(data=event.data.replace(b"\n", b"\r\n")) for event in events]
+
+
+def _all_at_the_end(events: list[Event]) -> list[Event]:
+    return [event._replace(at_ns=events[-1].at_ns) for event in events]
+
+
+ERROR_FRAME = msgspec.json.encode(error_json("The engine died while answering", "server_error", None, "engine_dead"))
+HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>"
+
+FAULTS: Mapping[str, Fault] = {
+    "http_401": Fault(
+        "401 before any answer",
+        reply=_refusal(401, "Incorrect API key provided", "invalid_request_error", "invalid_api_key"),
+    ),
+    "http_429": Fault(
+        "429 with retry-after: 1",
+        reply=_refusal(429, "Rate limit reached", "requests", "rate_limit_exceeded", ("retry-after", "1")),
+    ),
+    "http_500": Fault(
+        "500 before any answer",
+        reply=_refusal(500, "The server had an error while processing your request", "server_error", "internal_error"),
+    ),
+    "http_503": Fault(
+        "503 before any answer",
+        reply=_refusal(503, "The engine is currently overloaded", "server_error", "overloaded"),
+    ),
+    "html_200": Fault("200 with an HTML page, as a login wall answers", reply=Reply(200, HTML, "text/html")),
+    "json_200": Fault("a whole completion where a stream was asked for", delivery=Delivery.WHOLE),
+    "hang": Fault("the request is taken and never answered", delivery=Delivery.NEVER),
+    "slow_headers": Fault(
+        "the response's headers come only with the first generated chunk", delivery=Delivery.LATE_HEADERS
+    ),
+    "cut": Fault("the connection closes mid-stream, without the closing chunk", events=_first_half, end=End.CUT),
+    "reset": Fault("the connection is reset mid-stream (TCP RST)", events=_first_half, end=End.RESET),
+    "clean_eof": Fault("the body ends cleanly mid-stream, without finish_reason or [DONE]", events=_first_half),
+    "stall_forever": Fault("silence mid-stream, the connection open", events=_first_half, end=End.SILENCE),
+    "keepalive_forever": Fault(
+        "comments for ever, no chunk after the role",
+        events=lambda events: [event for event in events if event.kind == "r"],
+        end=End.COMMENTS,
+    ),
+    "no_done": Fault("no [DONE] at the end", events=_without("d")),
+    "no_finish": Fault("no finish_reason, but [DONE]", events=_without("o")),
+    "error_frame": Fault(
+        "an error object as an event mid-stream, then the end", events=_half_then(sse(ERROR_FRAME.decode()))
+    ),
+    "error_first": Fault(
+        "an error object as the only event, on status 200",
+        events=lambda events: [Event("", sse(ERROR_FRAME.decode()), _first_due(events))],
+    ),
+    "error_event": Fault(
+        "an `event: error` mid-stream, then the end", events=_half_then(b"event: error\n" + sse(ERROR_FRAME.decode()))
+    ),
+    "bad_json": Fault("one event mid-stream is torn JSON; the rest follows", events=_with_broken_middle),
+    "empty": Fault("no generated chunk: role, then finish_reason stop", change=lambda answer: answer.first(0, "stop")),
+    "crlf": Fault("lines end in CR LF, which SSE allows", events=_end_with_crlf),
+    "buffered": Fault("the whole stream in one write at its end, as a buffering proxy sends", events=_all_at_the_end),
+    "content_filter": Fault(
+        "stops half-way with finish_reason content_filter", change=lambda answer: answer.half("content_filter")
+    ),
+    "length": Fault("stops half-way with finish_reason length", change=lambda answer: answer.half("length")),
+    "wrong_model": Fault(
+        "another model answers than the one asked for",
+        change=lambda answer: replace(answer, model=f"{answer.model}-fallback"),
+    ),
+}

@@ -1,0 +1,110 @@
+"""An answer in OpenAI's words: the events of a stream, or one completion object. Pure, and on the way to `script`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from streambench.simulator.answer import Answer, Piece
+from streambench.simulator.requests import Json
+
+FINGERPRINT = "fp_streambench"
+
+
+class Event(NamedTuple):
+    """One server-sent event. Events with the same `at_ns` go out in one write.
+
+    `kind` is the letter of `records.KINDS`, with `d` for [DONE] and an empty text for what is no chunk (comments).
+    """
+
+    kind: str
+    data: bytes
+    at_ns: int
+
+
+def stream_events(answer: Answer, *, role: str, role_ns: int, usage: bool) -> list[Event]:
+    """Role, pieces, finish, usage if asked for, [DONE]."""
+    head, tail = _envelope(answer, usage=usage)
+    joined_ns = answer.at_ns[0] if answer.at_ns else answer.end_ns
+    events = []
+    if role != "none":
+        delta = '{"role":"assistant","content":""}'
+        events.append(Event("r", sse(head + delta + tail), joined_ns if role == "joined" else role_ns))
+    deltas = [_delta(answer, piece, index) for index, piece in enumerate(answer.pieces)]
+    events += [
+        Event(piece.kind, sse(head + delta + tail), at_ns)
+        for piece, delta, at_ns in zip(answer.pieces, deltas, answer.at_ns, strict=True)
+    ]
+    events.append(Event("o", sse(f"{head}{{}}{tail.replace('null', _quoted(answer.finish), 1)}"), answer.end_ns))
+    if usage:
+        events.append(Event("u", _usage_event(answer), answer.end_ns))
+    events.append(Event("d", b"data: [DONE]\n\n", answer.end_ns))
+    return events
+
+
+def completion(answer: Answer) -> Json:
+    """The whole answer as one `chat.completion`."""
+    said = {kind: "".join(p.text for p in answer.pieces if p.kind == kind) for kind in "tcf"}
+    message: Json = {"role": "assistant", "content": said["c"] if answer.tool_name is None else None}
+    if said["t"]:
+        message[answer.reasoning_field] = said["t"]
+    if answer.tool_name is not None:
+        function = {"name": answer.tool_name, "arguments": said["f"]}
+        message["tool_calls"] = [{"id": _call_id(answer), "type": "function", "function": function}]
+    return {
+        "id": f"chatcmpl-{answer.request_id}",
+        "object": "chat.completion",
+        "created": answer.created,
+        "model": answer.model,
+        "system_fingerprint": FINGERPRINT,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish}],
+        "usage": answer.usage,
+    }
+
+
+def sse(payload: str) -> bytes:
+    return f"data: {payload}\n\n".encode()
+
+
+def _envelope(answer: Answer, *, usage: bool) -> tuple[str, str]:
+    """What stands before and after the delta in every chunk; its first `null` is the finish reason."""
+    head = (
+        f'{{"id":"chatcmpl-{answer.request_id}","object":"chat.completion.chunk","created":{answer.created},'
+        f'"model":{_quoted(answer.model)},"system_fingerprint":"{FINGERPRINT}","choices":[{{"index":0,"delta":'
+    )
+    tail = ',"finish_reason":null,"logprobs":null}]' + (',"usage":null}' if usage else "}")
+    return head, tail
+
+
+def _delta(answer: Answer, piece: Piece, index: int) -> str:
+    if piece.kind == "c":
+        return f'{{"content":"{piece.text}"}}'
+    if piece.kind == "t":
+        return f'{{"{answer.reasoning_field}":"{piece.text}"}}'
+    if index == 0 or answer.pieces[index - 1].kind != "f":
+        function = f'{{"name":{_quoted(answer.tool_name or "")},"arguments":""}}'
+        call = f'{{"index":0,"id":"{_call_id(answer)}","type":"function","function":{function}}}'
+        return f'{{"tool_calls":[{call}]}}'
+    return f'{{"tool_calls":[{{"index":0,"function":{{"arguments":{_quoted(piece.text)}}}}}]}}'
+
+
+def _usage_event(answer: Answer) -> bytes:
+    chunk = {
+        "id": f"chatcmpl-{answer.request_id}",
+        "object": "chat.completion.chunk",
+        "created": answer.created,
+        "model": answer.model,
+        "system_fingerprint": FINGERPRINT,
+        "choices": [],
+        "usage": answer.usage,
+    }
+    return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+
+
+def _call_id(answer: Answer) -> str:
+    return "call_" + answer.request_id.replace("-", "")[:24]
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()

@@ -1,0 +1,266 @@
+"""The ASGI application: routes, OpenAI's replies and errors, and one coroutine a request that hands its stream to the
+pacer and sleeps until it has been played."""
+
+from __future__ import annotations
+
+import random
+from array import array
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from streambench.clock import NS, MonotonicClock, take_anchor
+from streambench.simulator.answer import MS, Answer, Opening, draw_answer, open_answer
+from streambench.simulator.connection import EXTENSION, Connection
+from streambench.simulator.faults import FAULTS, Delivery, End, Fault, Reply
+from streambench.simulator.frames import completion
+from streambench.simulator.models import ModelsFile, SimModel
+from streambench.simulator.pacer import Pacer
+from streambench.simulator.playing import Stream, Wait
+from streambench.simulator.requests import ApiError, ChatRequest, parse_chat
+from streambench.simulator.script import Script, write_script
+from streambench.simulator.truth import Truth, TruthLog, as_writes
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+NO_FAULT = Fault("none")
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request to be answered, and all that was decided of it at once."""
+
+    connection: Connection
+    send: Send
+    request: ChatRequest
+    name: str
+    model: SimModel
+    opening: Opening
+    fault: Fault
+    received_ns: int
+    truth: Truth
+
+    @property
+    def base_headers(self) -> tuple[tuple[str, str], ...]:
+        return (("x-request-id", self.opening.request_id),)
+
+    async def pause(self, pacer: Pacer, due_ns: int | None) -> bool:
+        """Waits until so long after the request came, or for ever. False if the client went first."""
+        wait = Wait()
+        self.connection.playing = wait
+        if self.connection.lost:
+            wait.stop()
+        elif due_ns is not None:
+            pacer.schedule(wait, self.received_ns + due_ns)
+        return await wait.done
+
+
+class Gateway:
+    """The application. It counts equal requests, so that a repeat of one draws anew and yet foreseeably."""
+
+    def __init__(self, file: ModelsFile, seed: int, pacer: Pacer, truth_log: TruthLog | None) -> None:
+        self.served = 0
+        self._file = file
+        self._seed = seed
+        self._pacer = pacer
+        self._truth_log = truth_log
+        self._now_ns = MonotonicClock().now_ns
+        self._anchor = take_anchor()
+        self._asked: Counter[tuple[str, str]] = Counter()
+        self._ids = random.Random(seed)
+        self._routes: Mapping[str, tuple[str, Callable[[Scope, Receive, Send], Awaitable[None]]]] = {
+            "/v1/chat/completions": ("POST", self._chat),
+            "/v1/models": ("GET", self._list_models),
+            "/health": ("GET", self._health),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.served += 1
+        try:
+            await self._handler(scope)(scope, receive, send)
+        except ApiError as exc:
+            await self._reply(
+                send, Reply(exc.status, exc.body), (("x-request-id", f"{self._ids.getrandbits(128):032x}"),)
+            )
+
+    def _handler(self, scope: Scope) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+        method, handler = self._routes.get(scope["path"], ("", None))
+        if handler is None:
+            message = f"Unknown request URL: {scope['method']} {scope['path']}"
+            raise ApiError(404, message, param=None, code="unknown_url")
+        if scope["method"] != method:
+            message = f"Not allowed to {scope['method']} on {scope['path']} (HINT: perhaps you meant to {method})"
+            raise ApiError(405, message, param=None, code="method_not_supported")
+        return handler
+
+    async def _health(self, _: Scope, __: Receive, send: Send) -> None:
+        await self._reply(send, Reply(200, b'{"status":"ok"}'))
+
+    async def _list_models(self, scope: Scope, _: Receive, send: Send) -> None:
+        self._authorize(scope)
+        created = self._anchor.wall_ns // NS
+        rows = [
+            {"id": name, "object": "model", "created": created, "owned_by": "streambench-simulator"}
+            for name in self._file.models
+        ]
+        await self._reply(send, Reply(200, msgspec.json.encode({"object": "list", "data": rows})))
+
+    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await _read_body(receive)
+        if body is None:
+            return
+        self._authorize(scope)
+        request = parse_chat(body)
+        name, model = self._model_of(request)
+        exchange = self._open(scope, send, request, name, model)
+        await self._answer(exchange)
+        exchange.connection.playing = None
+        exchange.truth.ended_ns = self._now_ns()
+        if self._truth_log is not None:
+            self._truth_log.add(exchange.truth)
+
+    def _authorize(self, scope: Scope) -> None:
+        key = self._file.api_key
+        if key is not None and (b"authorization", f"Bearer {key}".encode()) not in scope["headers"]:
+            raise ApiError(401, "Incorrect API key provided", param=None, code="invalid_api_key")
+
+    def _model_of(self, request: ChatRequest) -> tuple[str, SimModel]:
+        name = request.model or ""
+        model = self._file.models.get(name)
+        if model is None:
+            raise ApiError(404, f"The model `{name}` does not exist", param="model", code="model_not_found")
+        if request.stream_options is not None and not model.accepts_stream_options:
+            message = "Unrecognized request argument supplied: stream_options"
+            raise ApiError(400, message, param="stream_options", code="unknown_parameter")
+        return name, model
+
+    def _open(self, scope: Scope, send: Send, request: ChatRequest, name: str, model: SimModel) -> Exchange:
+        digest = request.digest()
+        asked = self._asked[name, digest]
+        self._asked[name, digest] += 1
+        opening = open_answer(name, model, request, self._seed, digest, asked)
+        extension = scope["extensions"][EXTENSION]
+        fault = FAULTS[opening.fault] if opening.fault is not None else NO_FAULT
+        if fault.stream_only and not request.stream:
+            fault = NO_FAULT
+        received_ns = extension["received_ns"]
+        truth = Truth(opening.request_id, name, received_ns, opening.fault, opening.ttft_ns / MS)
+        return Exchange(extension["connection"], send, request, name, model, opening, fault, received_ns, truth)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        """By the fault's delivery; a healthy answer is a stream or one object, as asked."""
+        if exchange.fault.reply is not None:
+            await self._reply(exchange.send, exchange.fault.reply, exchange.base_headers, exchange.truth)
+        elif exchange.fault.delivery is Delivery.NEVER:
+            await exchange.pause(self._pacer, None)
+            exchange.truth.end = "disconnected"
+        elif exchange.request.stream and exchange.fault.delivery is not Delivery.WHOLE:
+            await self._answer_stream(exchange)
+        else:
+            await self._answer_whole(exchange)
+
+    async def _answer_whole(self, exchange: Exchange) -> None:
+        """One object, when the last of a stream would have come."""
+        answer = self._draw(exchange)
+        if not await exchange.pause(self._pacer, answer.end_ns):
+            exchange.truth.end = "disconnected"
+            return
+        plain = completion(answer)
+        if not exchange.model.usage:
+            del plain["usage"]
+        await self._reply(exchange.send, Reply(200, msgspec.json.encode(plain)), exchange.base_headers, exchange.truth)
+
+    async def _answer_stream(self, exchange: Exchange) -> None:
+        late = exchange.fault.delivery is Delivery.LATE_HEADERS
+        headers_ns = exchange.opening.ttft_ns if late else exchange.opening.headers_ns
+        if headers_ns and not await exchange.pause(self._pacer, headers_ns):
+            exchange.truth.end = "disconnected"
+            return
+        headers = (("content-type", "text/event-stream"), ("cache-control", "no-cache"), *exchange.base_headers)
+        await exchange.send({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
+        exchange.truth.headers_ns = self._now_ns()
+        stream = self._start_stream(exchange, headers_ns)
+        end = await stream.done
+        _note(exchange.truth, stream, end)
+        await self._end_stream(exchange, end)
+
+    def _start_stream(self, exchange: Exchange, headers_ns: int) -> Stream:
+        stamps = array("q") if self._truth_log is not None else None
+        build = partial(self._write_script, exchange, headers_ns)
+        stream = Stream(exchange.connection, self._pacer, exchange.received_ns, build, stamps)
+        exchange.connection.playing = stream
+        if exchange.connection.lost:
+            stream.stop()
+            return stream
+        first_ns = headers_ns if exchange.model.keepalive_ms is not None else exchange.opening.ttft_ns
+        self._pacer.schedule(stream, exchange.received_ns + first_ns)
+        self._pacer.when_free(stream.prepare_early)
+        return stream
+
+    def _write_script(self, exchange: Exchange, headers_ns: int) -> Script:
+        usage = exchange.request.wants_usage and exchange.model.usage
+        return write_script(self._draw(exchange), exchange.model, exchange.fault, headers_ns=headers_ns, usage=usage)
+
+    def _draw(self, exchange: Exchange) -> Answer:
+        created = self._anchor.wall_of(exchange.received_ns - self._anchor.monotonic_ns) // NS
+        answer = draw_answer(exchange.opening, exchange.name, exchange.model, exchange.request, created)
+        return answer if exchange.fault.change is None else exchange.fault.change(answer)
+
+    async def _end_stream(self, exchange: Exchange, end: End | None) -> None:
+        if end is End.COMPLETE:
+            await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
+        if end is End.CUT:
+            exchange.connection.cut()
+        elif end is End.RESET:
+            exchange.connection.reset()
+        # until the connection is gone for uvicorn too, which would complain of a response left incomplete
+        await exchange.pause(self._pacer, None)
+
+    async def _reply(
+        self, send: Send, reply: Reply, headers: tuple[tuple[str, str], ...] = (), truth: Truth | None = None
+    ) -> None:
+        """A whole reply in one go."""
+        told = (
+            ("content-type", reply.content_type),
+            ("content-length", str(len(reply.body))),
+            *reply.headers,
+            *headers,
+        )
+        await send({"type": "http.response.start", "status": reply.status, "headers": _encoded(told)})
+        if truth is not None:
+            truth.status = reply.status
+            truth.headers_ns = self._now_ns()
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The whole body; None if the client went before its end."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message["body"])
+        if not message["more_body"]:
+            return b"".join(parts)
+
+
+def _encoded(headers: tuple[tuple[str, str], ...]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers]
+
+
+def _note(truth: Truth, stream: Stream, end: End | None) -> None:
+    """What the stream did, for the log: only what was written counts."""
+    truth.end = "disconnected" if end is None else end.value
+    script = stream.script
+    chunks = script.chunks[: stream.written]
+    truth.kinds = script.kinds[: sum(chunks)]
+    if stream.stamps is not None:
+        truth.writes = as_writes(stream.stamps, chunks)

@@ -1,0 +1,63 @@
+"""A stream ready to be played: the bytes of each write, already framed for HTTP and SSE, and when each is due."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from streambench.simulator.answer import MS, Answer
+from streambench.simulator.faults import GENERATED, End, Fault
+from streambench.simulator.frames import Event, stream_events
+from streambench.simulator.models import SimModel
+
+COMMENT = b": keep-alive\n\n"
+COMMENT_MS = 100.0
+"""Between two comments of a stream that sends them for ever, where the model states no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The columns have one entry a write; `kinds` has a letter a chunk, `chunks` says how many a write holds."""
+
+    payloads: list[bytes]
+    due_ns: list[int]
+    chunks: list[int]
+    kinds: str
+    end: End
+    end_ns: int
+    """When the end is due: where a stream breaks off, that is when its next write would have been."""
+    comment_ns: int
+
+
+def write_script(answer: Answer, model: SimModel, fault: Fault | None, *, headers_ns: int, usage: bool) -> Script:
+    """The stream of an answer, with the fault's changes to it. The body starts no earlier than `headers_ns`."""
+    whole = stream_events(answer, role=model.role_chunk, role_ns=headers_ns, usage=usage)
+    kept = fault.events(whole) if fault is not None and fault.events is not None else whole
+    comment_ns = round((model.keepalive_ms or COMMENT_MS) * MS)
+    breaks_off_ns = whole[len(kept)].at_ns if len(kept) < len(whole) else 0
+    if model.keepalive_ms is not None:
+        kept = _with_comments(kept, headers_ns, comment_ns)
+    writes = [(due_ns, list(group)) for due_ns, group in groupby(kept, attrgetter("at_ns"))]
+    last_ns = writes[-1][0] if writes else headers_ns
+    return Script(
+        payloads=[http_chunk(b"".join([event.data for event in group])) for _, group in writes],
+        due_ns=[due_ns for due_ns, _ in writes],
+        chunks=[sum(event.kind != "" for event in group) for _, group in writes],
+        kinds="".join([event.kind for event in kept]),
+        end=fault.end if fault is not None else End.COMPLETE,
+        end_ns=max(last_ns, breaks_off_ns),
+        comment_ns=comment_ns,
+    )
+
+
+def http_chunk(data: bytes) -> bytes:
+    """One chunk of a body in chunked transfer encoding."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _with_comments(events: list[Event], headers_ns: int, every_ns: int) -> list[Event]:
+    """Comments from the headers until the first generated chunk is due."""
+    first_ns = next((event.at_ns for event in events if event.kind in GENERATED), headers_ns)
+    comments = [Event("", COMMENT, at_ns) for at_ns in range(headers_ns + every_ns, first_ns, every_ns)]
+    return sorted([*events, *comments], key=attrgetter("at_ns"))

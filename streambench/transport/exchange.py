@@ -1,0 +1,103 @@
+"""One request on its way: built early, held, fired at its instant, taped, and only then handed back to the SDK.
+
+The SDK's call runs in a task of its own and stops inside the transport, twice: `armed` when its bytes are ready, and
+until `release` when they have been answered; so neither its building nor its unpacking stands on a timed path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from streambench.clock import Clock
+from streambench.records import Failure
+from streambench.transport.tape import Tape
+
+DONE_GRACE_S = 0.5
+"""How long a body may stay open after its `[DONE]` before we call it over and drop the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a peer may send before we stop listening, in bytes; and how long a connection may take, in seconds."""
+
+    connect_s: float = 10.0
+    head_bytes: int = 256 * 1024
+    body_bytes: int = 64 * 1024 * 1024
+
+
+class Exchange:
+    """Made by the client, filled by a transport. `over` resolves when the wire is quiet, however that came."""
+
+    def __init__(self, clock: Clock, bounds: Bounds) -> None:
+        loop = asyncio.get_running_loop()
+        self.loop = loop
+        self.clock = clock
+        self.bounds = bounds
+        self.tape = Tape()
+        self.armed: asyncio.Future[None] = loop.create_future()
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.released: asyncio.Future[None] = loop.create_future()
+        self.is_done: Callable[[], bool] = lambda: True
+        """Whether the stream has really said `[DONE]`; asked only when a piece ended like it."""
+        self._begin: Callable[[], None] | None = None
+        self._cut: Callable[[], None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+
+    def load(self, begin: Callable[[], None], cut: Callable[[], None]) -> None:
+        """A transport says: the bytes are ready, `begin` sends them, `cut` drops the wire."""
+        self._begin = begin
+        self._cut = cut
+        if not self.armed.done():
+            self.armed.set_result(None)
+
+    def fire(self) -> int:
+        """Sends now; returns the start's instant. The latency clock starts here, connection set-up included."""
+        self.tape.start = self.clock.now_ns()
+        if self._begin is None:
+            raise RuntimeError("fired before it was armed")
+        self._begin()
+        return self.tape.start
+
+    def finish(self, failure: Failure | None = None) -> None:
+        """The wire is quiet. The first word counts: what comes after an end is no new end."""
+        tape = self.tape
+        if tape.ended is not None:
+            return
+        tape.ended = max(self.clock.now_ns(), tape.last_byte or 0)
+        tape.failure = failure
+        if self._grace is not None:
+            self._grace.cancel()
+        if not self.over.done():
+            self.over.set_result(None)
+
+    def abort(self, failure: Failure) -> None:
+        """Ends the exchange from our side and drops its wire."""
+        if self.tape.ended is not None:
+            return
+        self.finish(failure)
+        if self._cut is not None:
+            self._cut()
+
+    def release(self) -> None:
+        """Lets the SDK's call go on with the answer."""
+        if not self.released.done():
+            self.released.set_result(None)
+
+    def expect_end(self) -> None:
+        """`[DONE]` came but the body is still open: gives it a moment, then ends it without blame."""
+        if self._grace is None and self.tape.ended is None:
+            self._grace = self.loop.call_later(DONE_GRACE_S, self._end_after_done)
+
+    def _end_after_done(self) -> None:
+        self._grace = None
+        if self.tape.ended is None and self.is_done():
+            self.finish()
+            if self._cut is not None:
+                self._cut()
+
+
+CURRENT: ContextVar[Exchange | None] = ContextVar("streambench_exchange", default=None)
+"""The exchange that the SDK call of this task belongs to."""

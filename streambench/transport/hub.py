@@ -1,0 +1,130 @@
+"""One epoll set for all sockets, itself a single reader of the event loop; and the reads, with the kernel's stamps.
+
+A ready socket costs one `recvmsg` and one call; the loop's own machinery is paid once a batch, not once a socket.
+Where there is no epoll, each socket is a reader of the loop. docs/design/002-transport-and-stamps.md has the numbers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+import struct
+import sys
+from collections.abc import Callable
+
+from streambench.clock import Clock, KernelClock
+
+SO_TIMESTAMPNS = 35
+"""Linux on x86-64 and arm64; Python's socket module has no name for it. The ancillary item has the same number."""
+
+READ_SIZE = 256 * 1024
+ROUNDS = 4
+"""Batches that one turn of the loop may drain before timers get theirs."""
+MEASURE_S = 1.0
+
+_stamp = struct.Struct("@ll")
+_ANCILLARY = 64
+
+
+class Hub:
+    """Shared by all connections of a run. `kernel_stamps` tells whether this machine's kernel stamps what arrives."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._clock = clock
+        self._now = clock.now_ns
+        self._calls: dict[int, Callable[[], None]] = {}
+        self._buffer = bytearray(READ_SIZE)
+        self._view = memoryview(self._buffer)
+        self._epoll = select.epoll() if sys.platform == "linux" else None
+        self.kernel_clock = KernelClock()
+        self.kernel_stamps = probe_kernel_stamps()
+        if self._epoll is not None:
+            self._loop.add_reader(self._epoll.fileno(), self._drain)
+        self._timer = self._loop.call_later(MEASURE_S, self._measure)
+
+    def add(self, sock: socket.socket, on_readable: Callable[[], None]) -> None:
+        self._calls[sock.fileno()] = on_readable
+        if self._epoll is not None:
+            self._epoll.register(sock.fileno(), select.EPOLLIN)
+        else:
+            self._loop.add_reader(sock.fileno(), on_readable)
+
+    def remove(self, sock: socket.socket) -> None:
+        if self._calls.pop(sock.fileno(), None) is None:
+            return
+        if self._epoll is not None:
+            self._epoll.unregister(sock.fileno())
+        else:
+            self._loop.remove_reader(sock.fileno())
+
+    def read(self, sock: socket.socket, not_before: int) -> tuple[memoryview, int, int]:
+        """One read: what came (valid until the next read), its arrival, and how long it lay waiting; both monotonic.
+
+        The arrival is the kernel's stamp of the read's last segment, or the time of the read with a wait of -1 where
+        there is none or it makes no sense (before `not_before`, or in the future: the wall clock was set).
+        """
+        if not self.kernel_stamps:
+            count = sock.recv_into(self._buffer)
+            return self._view[:count], self._now(), -1
+        count, ancillary, _, _ = sock.recvmsg_into([self._buffer], _ANCILLARY)
+        now = self._now()
+        for level, kind, data in ancillary:
+            if kind == SO_TIMESTAMPNS and level == socket.SOL_SOCKET:
+                seconds, nanoseconds = _stamp.unpack_from(data)
+                stamp = seconds * 1_000_000_000 + nanoseconds - self.kernel_clock.offset_ns
+                if not_before <= stamp <= now:
+                    return self._view[:count], stamp, now - stamp
+        return self._view[:count], now, -1
+
+    def close(self) -> None:
+        self._timer.cancel()
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+    def _drain(self) -> None:
+        epoll = self._epoll
+        if epoll is None:
+            return
+        calls = self._calls
+        for _ in range(ROUNDS):
+            ready = epoll.poll(0)
+            for descriptor, _ in ready:
+                call = calls.get(descriptor)
+                if call is not None:
+                    call()
+            if not ready:
+                return
+
+    def _measure(self) -> None:
+        self.kernel_clock.measure()
+        self._timer = self._loop.call_later(MEASURE_S, self._measure)
+
+
+def ask_for_stamps(sock: socket.socket) -> bool:
+    """Asks the kernel to stamp what this socket receives; False where it refuses."""
+    if sys.platform != "linux":
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    except OSError:
+        return False
+    return True
+
+
+def probe_kernel_stamps() -> bool:
+    """Sends a byte over loopback and looks whether it comes with a stamp: some sandboxes take the option in vain."""
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as near:
+            far, _ = server.accept()
+            with far:
+                if not ask_for_stamps(near):
+                    return False
+                near.settimeout(1.0)
+                far.sendall(b"x")
+                _, ancillary, _, _ = near.recvmsg(1, _ANCILLARY)
+    except OSError:
+        return False
+    return any(kind == SO_TIMESTAMPNS and len(data) == _stamp.size for _, kind, data in ancillary)

@@ -1,0 +1,123 @@
+"""The SDK's standard HTTP stack under the same tape: for proxies and HTTP/2, with stamps taken in user space.
+
+Its stamps are as late as the event loop is; the records say `sdk`, and so does the run's header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+
+from streambench.clock import Clock
+from streambench.records import Connection, Failure
+from streambench.transport.direct import response_of
+from streambench.transport.exchange import CURRENT, Bounds, Exchange
+from streambench.transport.tls import TlsSettings, ssl_context
+
+CONNECTIONS = httpx2.Limits(max_connections=100_000, max_keepalive_connections=100_000, keepalive_expiry=300)
+"""Never a queue of the pool's own: its wait would hide inside the latency."""
+
+
+class StandardTransport(httpx2.AsyncBaseTransport):
+    """`proxy` is a URL (http, https, socks5); `http2` asks for HTTP/2, which needs the extra `http2`."""
+
+    def __init__(self, clock: Clock, tls: TlsSettings, *, proxy: str | None = None, http2: bool = False) -> None:
+        self._clock = clock
+        self._inner = httpx2.AsyncHTTPTransport(
+            verify=ssl_context(tls), http1=True, http2=http2, limits=CONNECTIONS, proxy=proxy, trust_env=False
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        exchange = CURRENT.get()
+        alone = exchange is None
+        if exchange is None:
+            exchange = Exchange(self._clock, Bounds())
+        trip = _Trip(self._inner, request, exchange)
+        exchange.load(begin=trip.begin, cut=trip.cut)
+        if alone:
+            exchange.fire()
+            await exchange.over
+        else:
+            await exchange.released
+        return response_of(exchange)
+
+    async def warm(self, base_url: str, count: int, connect_s: float) -> None:
+        """The standard stack opens connections only with a request: nothing can be done ahead."""
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@dataclass
+class _Trip:
+    """One request through the inner transport, in a task that a deadline can cancel."""
+
+    inner: httpx2.AsyncHTTPTransport
+    request: httpx2.Request
+    exchange: Exchange
+    task: asyncio.Task[None] | None = None
+    opened: dict[str, int] = field(default_factory=dict)
+
+    def begin(self) -> None:
+        self.task = asyncio.get_running_loop().create_task(self._run())
+
+    def cut(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    async def _run(self) -> None:
+        connect_s = self.exchange.bounds.connect_s
+        self.request.extensions["trace"] = self._trace
+        self.request.extensions["timeout"] = {"connect": connect_s, "read": None, "write": None, "pool": None}
+        try:
+            await self._tape(await self.inner.handle_async_request(self.request))
+        except httpx2.ConnectTimeout:
+            self.exchange.finish(Failure("timeout", f"no connection within {connect_s:g} s", detail="connect"))
+        except (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
+            self.exchange.finish(Failure("connect_error", str(error), detail="unreachable"))
+        except httpx2.TransportError as error:
+            self.exchange.finish(Failure("disconnected", str(error) or type(error).__name__, detail="cut"))
+
+    async def _tape(self, response: httpx2.Response) -> None:
+        tape, now = self.exchange.tape, self.exchange.clock.now_ns
+        tape.headers_at = now()
+        tape.status = response.status_code
+        tape.stamps = "sdk"
+        tape.headers = [(name.lower(), value) for name, value in response.headers.items()]
+        tape.connection = self._connection(response)
+        try:
+            async for piece in response.stream:  # type: ignore[union-attr]  # this transport's streams are async
+                tape.read_count += 1
+                tape.add(piece, now())
+                if tape.body_bytes > self.exchange.bounds.body_bytes:
+                    limit = self.exchange.bounds.body_bytes
+                    self.exchange.finish(Failure("too_large", f"the body passed {limit} bytes", detail="body"))
+                    return
+                if tape.done_hint:
+                    self.exchange.expect_end()
+        finally:
+            await response.aclose()
+        self.exchange.finish()
+
+    def _connection(self, response: httpx2.Response) -> Connection:
+        version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii").removeprefix("HTTP/")
+        return Connection(
+            new="connection.connect_tcp.started" in self.opened,
+            http_version=version,
+            connect_ns=self._between("connection.connect_tcp"),
+            tls_ns=self._between("connection.start_tls"),
+        )
+
+    def _between(self, step: str) -> int | None:
+        started, complete = self.opened.get(f"{step}.started"), self.opened.get(f"{step}.complete")
+        return None if started is None or complete is None else complete - started
+
+    async def _trace(self, event: str, _: dict[str, Any]) -> None:
+        now = self.exchange.clock.now_ns()
+        if event.startswith("connection."):
+            self.opened[event] = now
+        elif event.endswith("send_request_body.complete"):
+            self.exchange.tape.sent = now

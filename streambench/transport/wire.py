@@ -1,0 +1,301 @@
+"""One kept-alive HTTP/1.1 connection, plain or TLS: writes a request's bytes, tapes the answer's.
+
+HTTP is parsed by llhttp as it arrives (a fraction of a microsecond a chunk); nothing above HTTP is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+
+import httptools
+
+from streambench.records import Connection, Failure
+from streambench.transport.exchange import Exchange
+from streambench.transport.hub import Hub
+
+PLAINTEXT_SIZE = 64 * 1024
+
+
+class Wire:
+    """Idle until `send`, then busy until that answer is over. `on_idle` and `on_closed` tell its pool."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        hub: Hub,
+        made: Connection,
+        on_idle: Callable[[Wire], None],
+        on_closed: Callable[[Wire, Exchange | None], None],
+        tls: Tls | None = None,
+    ) -> None:
+        self.made = made
+        self.closed = False
+        self.used = False
+        self._sock = sock
+        self._hub = hub
+        self._tls = tls
+        self._on_idle = on_idle
+        self._on_closed = on_closed
+        self._exchange: Exchange | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._unsent = b""
+        self._stamp = 0
+        self._head_bytes = 0
+        self._keep_alive = False
+        self._complete = False
+        self._needs_eof = False
+        hub.add(sock, self._on_readable)
+
+    def send(self, exchange: Exchange, request: bytes, *, stale: int = 0) -> None:
+        """Writes `request` at once, as much as the kernel takes; the answer goes to the exchange's tape."""
+        self._exchange = exchange
+        self._parser = httptools.HttpResponseParser(self)
+        self._head_bytes = 0
+        self._complete = False
+        self._needs_eof = False
+        tape = exchange.tape
+        tape.connection = replace(self.made, stale=stale) if not self.used else Connection(new=False, stale=stale)
+        tape.stamps = "kernel" if self._hub.kernel_stamps else "read"
+        self.used = True
+        self._write(self._tls.encrypt(request) if self._tls is not None else request)
+
+    def close(self) -> None:
+        """Drops the connection. Its exchange, if one is under way, is told by whoever closes."""
+        if self.closed:
+            return
+        self.closed = True
+        self._hub.remove(self._sock)
+        if self._unsent:
+            asyncio.get_running_loop().remove_writer(self._sock.fileno())
+        self._sock.close()
+        self._exchange = None
+
+    def _write(self, data: bytes) -> None:
+        try:
+            count = self._sock.send(data)
+        except BlockingIOError:
+            count = 0
+        except OSError as error:
+            self._lost(_reset(error))
+            return
+        if count < len(data):
+            if not self._unsent:
+                asyncio.get_running_loop().add_writer(self._sock.fileno(), self._write_rest)
+            self._unsent = data[count:]
+            return
+        self._unsent = b""
+        if self._exchange is not None and self._exchange.tape.sent is None:
+            self._exchange.tape.sent = self._exchange.clock.now_ns()
+
+    def _write_rest(self) -> None:
+        rest, self._unsent = self._unsent, b""
+        asyncio.get_running_loop().remove_writer(self._sock.fileno())
+        self._write(rest)
+
+    def _on_readable(self) -> None:
+        exchange = self._exchange
+        not_before = exchange.tape.last_byte or exchange.tape.start if exchange is not None else 0
+        try:
+            data, stamp, lag = self._hub.read(self._sock, not_before)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lost(_reset(error))
+            return
+        if not data:
+            self._eof()
+            return
+        if exchange is not None:
+            tape = exchange.tape
+            tape.read_count += 1
+            if lag > tape.read_lag:
+                tape.read_lag = lag
+            elif lag < 0:
+                tape.stamps = "read"
+        self._stamp = stamp
+        if self._tls is None:
+            self._parse(data)
+        else:
+            self._decrypt(data)
+
+    def _decrypt(self, data: memoryview) -> None:
+        tls = self._tls
+        if tls is None:
+            return
+        try:
+            for plain in tls.decrypt(data):
+                self._parse(plain)
+            answer = tls.pending()
+        except ssl.SSLError as error:
+            self._lost(Failure("disconnected", f"TLS: {error.reason or error}", detail="tls"))
+            return
+        if answer and not self.closed:  # a key update wants its reply
+            self._write(self._unsent + answer if self._unsent else answer)
+        if tls.ended and not self.closed:
+            self._eof()
+
+    def _parse(self, data: memoryview | bytes) -> None:
+        exchange, parser = self._exchange, self._parser
+        if self.closed or not data:
+            return
+        if exchange is None or parser is None:  # bytes that nobody asked for
+            self._drop()
+            return
+        tape = exchange.tape
+        if tape.headers_at is None:
+            self._head_bytes += len(data)
+            if self._head_bytes > exchange.bounds.head_bytes and not self._within_head(exchange):
+                return
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._lost(Failure("disconnected", f"the answer is not HTTP: {error}", detail="protocol"))
+            return
+        if self._complete:
+            self._end(exchange)
+        elif tape.body_bytes > exchange.bounds.body_bytes:
+            self._lost(Failure("too_large", f"the body passed {exchange.bounds.body_bytes} bytes", detail="body"))
+        elif tape.done_hint:
+            exchange.expect_end()
+
+    def _within_head(self, exchange: Exchange) -> bool:
+        limit = exchange.bounds.head_bytes
+        self._lost(Failure("too_large", f"the response's headers passed {limit} bytes", detail="headers"))
+        return False
+
+    # Called by the parser.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._exchange is not None:
+            self._exchange.tape.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        exchange, parser = self._exchange, self._parser
+        if exchange is None or parser is None:
+            return
+        status = parser.get_status_code()
+        tape = exchange.tape
+        if status < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
+            tape.headers.clear()
+            return
+        tape.status = status
+        tape.headers_at = self._stamp
+        self._keep_alive = parser.should_keep_alive()
+        framed = tape.header("content-length") is not None or "chunked" in (tape.header("transfer-encoding") or "")
+        self._needs_eof = not framed
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._exchange
+        if exchange is not None and not self._complete:
+            exchange.tape.add(body, self._stamp)
+
+    def on_message_complete(self) -> None:
+        if self._exchange is not None and self._exchange.tape.status is not None:
+            self._exchange.tape.last_byte = self._stamp
+            self._complete = True
+
+    # Ends.
+
+    def _end(self, exchange: Exchange) -> None:
+        self._exchange = None
+        self._parser = None
+        if self._keep_alive and not self._unsent:
+            self._on_idle(self)
+        else:
+            self._drop()
+        exchange.finish()
+
+    def _eof(self) -> None:
+        exchange = self._exchange
+        if exchange is not None and self._needs_eof:
+            self._keep_alive = False
+            exchange.tape.last_byte = exchange.tape.last_byte or self._stamp
+            self._end(exchange)
+            return
+        began = exchange is not None and exchange.tape.headers_at is not None
+        where = "in the middle of the body" if began else "before answering"
+        self._lost(Failure("disconnected", f"the server closed the connection {where}", detail="cut"))
+
+    def _lost(self, failure: Failure) -> None:
+        """The connection broke. An exchange that a stale connection swallowed whole goes back to the pool untold."""
+        exchange = self._exchange
+        swallowed = exchange is not None and not self.made_for(exchange) and exchange.tape.read_count == 0
+        self.close()
+        self._on_closed(self, exchange if swallowed else None)
+        if exchange is not None and not swallowed:
+            exchange.finish(failure)
+
+    def _drop(self) -> None:
+        self.close()
+        self._on_closed(self, None)
+
+    @staticmethod
+    def made_for(exchange: Exchange) -> bool:
+        """Whether the exchange's connection was opened for it, or at least never used before."""
+        connection = exchange.tape.connection
+        return connection is None or connection.new
+
+
+class Tls:
+    """The record layer over a socket that someone else reads and writes."""
+
+    def __init__(self, context: ssl.SSLContext, hostname: str) -> None:
+        self._in = ssl.MemoryBIO()
+        self._out = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._in, self._out, server_hostname=hostname)
+        self.ended = False
+
+    async def handshake(self, sock: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                self._object.do_handshake()
+            except ssl.SSLWantReadError:
+                await self._flush(loop, sock)
+                data = await loop.sock_recv(sock, PLAINTEXT_SIZE)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection during the TLS handshake") from None
+                self._in.write(data)
+            except ssl.SSLError:
+                await self._flush(loop, sock)  # the alert that tells the server why
+                raise
+            else:
+                await self._flush(loop, sock)
+                return
+
+    async def _flush(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        if self._out.pending:
+            await loop.sock_sendall(sock, self._out.read())
+
+    def encrypt(self, data: bytes) -> bytes:
+        view = memoryview(data)
+        while view:
+            view = view[self._object.write(view) :]
+        return self._out.read()
+
+    def decrypt(self, data: memoryview) -> list[bytes]:
+        """Plaintext of every record that `data` completes. Raises ssl.SSLError on a broken one."""
+        self._in.write(data)
+        plain: list[bytes] = []
+        while True:
+            try:
+                piece = self._object.read(PLAINTEXT_SIZE)
+            except ssl.SSLWantReadError:
+                return plain
+            except ssl.SSLZeroReturnError:
+                piece = b""
+            if not piece:
+                self.ended = True
+                return plain
+            plain.append(piece)
+
+    def pending(self) -> bytes:
+        return self._out.read() if self._out.pending else b""
+
+
+def _reset(error: OSError) -> Failure:
+    return Failure("disconnected", error.strerror or str(error), detail="reset")

@@ -1,0 +1,94 @@
+"""One outcome an attempt, by a stated precedence."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any, get_args
+
+import pytest
+
+from streambench.health import OUTCOMES, Outcome, evidence, judge
+from streambench.records import ChunkTimeline, Failure
+from streambench.testing import make_record
+
+EMPTY = ChunkTimeline()
+
+FACTS: dict[Outcome, dict[str, Any]] = {
+    "cancelled": {"failure": Failure("cancelled")},
+    "client_error": {"failure": Failure("client_error")},
+    "connect_error": {"failure": Failure("connect_error", detail="refused")},
+    "http_error": {"failure": Failure("http_error", status=429)},
+    "not_a_stream": {"failure": Failure("not_a_stream")},
+    "stream_error": {"error_frame": Failure("stream_error", "overloaded")},
+    "timeout": {"failure": Failure("timeout", detail="idle")},
+    "too_large": {"failure": Failure("too_large")},
+    "disconnected": {"failure": Failure("disconnected", detail="reset")},
+    "malformed": {"malformed": 1},
+    "truncated": {"finish_reason": None},
+    "empty": {"timeline": EMPTY},
+    "ok": {},
+}
+"""For each outcome, the one fact that makes it."""
+
+
+def test_the_table_names_every_outcome_once() -> None:
+    """The type and the table agree, and so does their order, which is the precedence."""
+    assert tuple(OUTCOMES) == get_args(Outcome) == tuple(FACTS)
+
+
+@pytest.mark.parametrize("outcome", FACTS)
+def test_each_fact_has_its_outcome(outcome: Outcome) -> None:
+    """One fact alone, in a record that is fine but for it."""
+    assert judge(make_record(**FACTS[outcome])) == outcome
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [pair for pair in combinations(FACTS, 2) if not set(FACTS[pair[0]]) & set(FACTS[pair[1]])]
+)
+def test_of_two_facts_the_earlier_outcome_wins(first: Outcome, second: Outcome) -> None:
+    """Every pair of facts that one record can hold."""
+    assert judge(make_record(**{**FACTS[second], **FACTS[first]})) == first
+
+
+def test_a_failure_of_an_unknown_kind_is_never_ok() -> None:
+    """A newer streambench may write kinds that this one does not know; a failure called ok is none either."""
+    assert judge(make_record(failure=Failure("gremlins"))) == "client_error"
+    assert judge(make_record(failure=Failure("ok"))) == "client_error"
+
+
+def test_an_error_status_without_a_failure_is_an_http_error() -> None:
+    """The status alone is enough."""
+    assert judge(make_record(status=503)) == "http_error"
+
+
+def test_a_role_chunk_is_no_output() -> None:
+    """Role, usage and finish without a generated chunk is an empty answer."""
+    assert judge(make_record(kinds="rou", at_ms=(1, 2, 3))) == "empty"
+
+
+@pytest.mark.parametrize("kind", "tcfx")
+def test_any_generated_kind_is_output(kind: str) -> None:
+    """Reasoning, content, a tool call and a refusal each count."""
+    assert judge(make_record(kinds=f"r{kind}", at_ms=(1, 2))) == "ok"
+
+
+def test_evidence_tells_status_detail_code_and_message() -> None:
+    """One line, the outcome first."""
+    failure = Failure("http_error", "slow down", status=429, code="rate_limit")
+    assert evidence(make_record(failure=failure)) == "http_error 429 rate_limit: slow down"
+
+
+def test_evidence_of_a_stream_error_is_the_frames_own_message() -> None:
+    """Not that of the disconnect which followed it."""
+    record = make_record(error_frame=Failure("stream_error", "overloaded"), failure=Failure("disconnected", "reset"))
+    assert evidence(record) == "stream_error: overloaded"
+
+
+def test_evidence_without_a_message_is_the_outcomes_meaning() -> None:
+    """A truncated stream has no message of its own."""
+    assert evidence(make_record(finish_reason=None)) == "truncated: the stream ended without a finish_reason"
+
+
+def test_evidence_of_a_malformed_frame_says_what_was_wrong_with_it() -> None:
+    """The decoder's reason is kept in the record."""
+    assert evidence(make_record(malformed=2, malformed_why="no JSON")) == "malformed: no JSON"

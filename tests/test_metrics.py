@@ -1,0 +1,221 @@
+"""Each metric's arithmetic, and what it does where a fact is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streambench.metrics import (
+    METRICS,
+    Metric,
+    Price,
+    chunk_gaps,
+    cost_usd,
+    glossary_markdown,
+    streamed_tokens,
+)
+from streambench.records import AttemptRecord, ChunkTimeline, Connection, Usage
+from streambench.testing import MS, make_record, make_timeline
+
+GLOSSARY = Path(__file__).resolve().parent.parent / "docs" / "glossary.md"
+TABLE = {metric.name: metric for metric in METRICS}
+
+
+def value(name: str, record: AttemptRecord) -> float | None:
+    return TABLE[name].value(record)
+
+
+def every_number_differs() -> AttemptRecord:
+    """Role, reasoning, content, content, content, usage: reads 0, 1, 2, 3, 3, 4."""
+    return make_record(
+        kinds="rtcccu",
+        at_ms=(103, 211, 307, 401, 401, 503),
+        reads=(0, 1, 2, 3, 3, 4),
+        scheduled_at_ns=1_000 * MS,
+        queue_ns=7 * MS,
+        start_at_ns=1_019 * MS,
+        first_byte_ns=97 * MS,
+        last_byte_ns=509 * MS,
+        connection=Connection(new=True, dns_ns=2 * MS, connect_ns=11 * MS, tls_ns=31 * MS),
+        client_lag_ns=MS // 4,
+        usage=Usage(input=10, output=6, source="gateway"),
+    )
+
+
+EXPECTED: dict[str, list[float]] = {
+    "ttfb": [97],
+    "ttfc": [103],
+    "ttft": [211],  # the reasoning chunk
+    "ttfa": [307],  # the first content chunk
+    "chunk_gap": [96],  # 307 - 211; the two chunks of read 3 are not alone in it: unknown
+    "longest_gap": [96],  # of 307 - 211 and 401 - 307
+    "tpot": [38],  # (401 - 211) / (6 - 1)
+    "output_tok_s": [1000 / 38],
+    "e2e": [401],
+    "stream_end": [509],
+    "response_time": [420],  # 1019 - 1000 + 401
+    "start_lag": [19],
+    "queue_wait": [7],
+    "connect": [44],  # 2 + 11 + 31
+    "client_lag": [0.25],
+}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_each_row_yields_its_own_number(metric: Metric) -> None:
+    """A record in which every number differs tells a row that reads its neighbour's field."""
+    assert metric.values(every_number_differs()) == pytest.approx(EXPECTED[metric.name])
+
+
+def test_no_two_rows_are_the_same() -> None:
+    """Names, columns and labels are unique, and each row has exactly one way to be read."""
+    for field in ("name", "column", "label", "formula"):
+        seen = [getattr(metric, field) for metric in METRICS]
+        assert len(seen) == len(set(seen)), field
+    assert all((metric.of is None) != (metric.each is None) for metric in METRICS)
+
+
+def test_a_column_carries_its_unit() -> None:
+    """Milliseconds are in the name; a speed has its unit there already."""
+    assert {metric.column for metric in METRICS} >= {"ttft_ms", "chunk_gap_ms", "output_tok_s"}
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_an_attempt_that_never_connected_has_no_number(metric: Metric) -> None:
+    """Only our own waiting is known then; nothing raises."""
+    record = make_record(
+        kinds="", at_ms=(), first_byte_ns=None, last_byte_ns=None, connection=None, usage=None, client_lag_ns=None
+    )
+    assert len(metric.values(record)) == (metric.name in {"start_lag", "queue_wait"})
+
+
+# --- gaps
+
+
+def test_gaps_between_reads_are_observed() -> None:
+    """100, 120, 150: 20 and 30."""
+    assert chunk_gaps(make_timeline("ccc", (100, 120, 150))) == [20 * MS, 30 * MS]
+
+
+def test_gaps_into_and_inside_a_shared_read_are_unknown() -> None:
+    """Reads a, b, b, c: only the gap out of b is known, 160 - 140."""
+    assert chunk_gaps(make_timeline("cccc", (100, 140, 140, 160), (0, 1, 1, 2))) == [None, None, 20 * MS]
+
+
+def test_a_buffered_stream_has_no_gaps() -> None:
+    """All in one read: unknown, not zero."""
+    assert chunk_gaps(make_timeline("ccc", (100, 100, 100), (0, 0, 0))) == [None, None]
+
+
+def test_a_chunk_that_is_not_generated_does_not_hide_a_gap() -> None:
+    """The last content often shares its read with the finish chunk; the first with the role chunk."""
+    assert chunk_gaps(make_timeline("rccou", (100, 100, 120, 120, 120), (0, 0, 1, 1, 1))) == [20 * MS]
+
+
+@pytest.mark.parametrize("kinds", ["", "r", "c", "ru"])
+def test_fewer_than_two_generated_chunks_have_no_gap(kinds: str) -> None:
+    """Nothing to measure between."""
+    assert chunk_gaps(make_timeline(kinds, range(len(kinds)))) == []
+
+
+def test_a_stall_that_ends_in_a_burst_is_the_longest_gap() -> None:
+    """Read 1 comes 900 ms after read 0 with three chunks: their gaps are unknown, the wait is not."""
+    record = make_record(kinds="cccc", at_ms=(100, 1000, 1000, 1000), reads=(0, 1, 1, 1))
+    assert value("longest_gap", record) == 900
+    assert TABLE["chunk_gap"].values(record) == []
+
+
+# --- pace
+
+
+def with_usage(kinds: str, **usage: int | None) -> AttemptRecord:
+    at_ms = tuple(100 + 50 * place for place in range(len(kinds)))
+    return make_record(kinds=kinds, at_ms=at_ms, usage=Usage(source="gateway", **usage))
+
+
+def test_reasoning_that_was_never_streamed_is_not_a_streamed_token() -> None:
+    """100 billed, 80 of them hidden: 20 came."""
+    assert streamed_tokens(with_usage("ccc", output=100, reasoning=80)) == 20
+
+
+def test_reasoning_that_was_streamed_counts() -> None:
+    """With reasoning chunks in the stream, all 100 came."""
+    assert streamed_tokens(with_usage("tcc", output=100, reasoning=80)) == 100
+
+
+def test_hidden_reasoning_does_not_speed_up_tpot() -> None:
+    """(200 - 100) / (21 - 1) = 5, not 100 / (101 - 1) = 1."""
+    assert value("tpot", with_usage("ccc", output=101, reasoning=80)) == 5
+
+
+@pytest.mark.parametrize("usage", [{}, {"output": 0}, {"output": 1}, {"output": 50, "reasoning": 49}])
+def test_tpot_needs_two_streamed_tokens(usage: dict[str, int]) -> None:
+    """Unknown usage and a single token have no pace."""
+    assert value("tpot", with_usage("ccc", **usage)) is None
+    assert value("output_tok_s", with_usage("ccc", **usage)) is None
+
+
+def test_a_stream_in_one_read_has_no_pace() -> None:
+    """Its tokens did not come infinitely fast; how fast is unknown."""
+    record = make_record(kinds="ccc", at_ms=(100, 100, 100), reads=(0, 0, 0))
+    assert value("tpot", record) is None
+    assert value("output_tok_s", record) is None
+
+
+def test_output_speed_is_the_inverse_of_tpot() -> None:
+    """20 ms a token is 50 tokens a second: (140 - 100) / (3 - 1)."""
+    record = make_record()
+    assert value("tpot", record) == 20
+    assert value("output_tok_s", record) == 50
+
+
+def test_trailing_usage_is_outside_e2e() -> None:
+    """The last content came at 140, the usage chunk at 141."""
+    assert value("e2e", make_record()) == 140
+
+
+def test_ttfa_of_reasoning_alone_is_unknown() -> None:
+    """It never answered."""
+    record = make_record(kinds="rtt", at_ms=(1, 2, 3))
+    assert value("ttft", record) == 2
+    assert value("ttfa", record) is None
+
+
+def test_a_reused_connection_has_no_connect_time() -> None:
+    """Unknown, not zero: it would pull the mean down."""
+    assert value("connect", make_record(connection=Connection(new=False))) is None
+
+
+def test_a_plain_connection_without_tls_has_a_connect_time() -> None:
+    """The parts that are known: 3 + 4."""
+    assert value("connect", make_record(connection=Connection(new=True, dns_ns=3 * MS, connect_ns=4 * MS))) == 7
+
+
+# --- cost
+
+
+def test_cost_is_tokens_times_price() -> None:
+    """1,000 x 0.27 / 1e6 + 200 x 1.10 / 1e6 = 0.00027 + 0.00022."""
+    record = make_record(usage=Usage(input=1_000, output=200, source="gateway"))
+    assert cost_usd(record, Price(input=0.27, output=1.10)) == pytest.approx(0.00049)
+
+
+@pytest.mark.parametrize("usage", [None, Usage(input=5), Usage(output=5)])
+def test_cost_without_both_counts_is_unknown(usage: Usage | None) -> None:
+    """Half a bill would look like a cheap model."""
+    assert cost_usd(make_record(usage=usage), Price(input=1, output=1)) is None
+
+
+# --- glossary
+
+
+def test_the_glossary_is_the_table() -> None:
+    """`make docs` writes it anew."""
+    assert GLOSSARY.read_text("utf-8") == glossary_markdown(), "run make docs"
+
+
+def test_a_timeline_with_columns_of_unlike_length_is_refused() -> None:
+    """Rather than paired wrongly."""
+    with pytest.raises(ValueError, match="zip"):
+        chunk_gaps(ChunkTimeline(offset_ns=(1, 2), kind="c", chars=(1,), read=(0,)))
