@@ -211,8 +211,6 @@ def _float(text: str | None) -> float | None:
     return value if 0 <= value < float("inf") else None
 
 
-
-
 def _kept_headers(tape: Tape, secrets: Secrets) -> dict[str, str]:
     kept = [
         (name, secrets.clean(value, VALUE_LIMIT))

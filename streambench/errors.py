@@ -8,6 +8,8 @@
     │   └── SchemaError           written by a newer streambench than this one
     ├── DiskError                 exit code 3: the journal could not be appended to (disk full, folder gone)
     └── SimulatorError            exit code 2: the embedded gateway did not start
+
+The command turns them into lines on stderr; a traceback is always a fault of ours.
 """
 
 from __future__ import annotations

@@ -84,6 +84,7 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _fact("ended_ns", "Int64"),
     _fact("client_lag_ns", "Int64"),
     _part("connection", "new", "boolean", "new_connection"),
+    _part("connection", "stale", "Int64", "stale_connections"),
     _part("connection", "http_version", "category", "http_version"),
     _part("connection", "dns_ns", "Int64", "dns_ns"),
     _part("connection", "connect_ns", "Int64", "connect_ns"),
@@ -208,9 +209,8 @@ _CHUNK_OWNER = tuple(
 
 def _shared_read(line: ChunkTimeline) -> list[bool]:
     """Reads number upwards, so chunks that share one are neighbours."""
-    before = (None, *line.read[:-1])
-    after = (*line.read[1:], None)
-    return [read in neighbours for read, *neighbours in zip(line.read, before, after, strict=True)]
+    fenced = (None, *line.read, None)
+    return [read in (before, after) for before, read, after in zip(fenced, fenced[1:], fenced[2:], strict=False)]
 
 
 def _gap_ms(line: ChunkTimeline) -> list[float | None]:

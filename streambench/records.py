@@ -179,6 +179,8 @@ class RunHeader:
     stamps: Stamps
     versions: Mapping[str, str]
     host: Mapping[str, Any]
+    monotonic_ns: int = 0
+    """The anchor on the machine's monotonic clock: joins the run with other logs of the same boot."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,7 +194,7 @@ def write_summary(folder: str | Path, summary: Summarised) -> None:
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """A table with the first row's keys as its head; a text that a spreadsheet would run as a formula is inert."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180, and only so does `csv` quote a lone \r
     if rows:
         writer.writerow(rows[0])
     writer.writerows([_inert(row[key]) for key in rows[0]] for row in rows)

@@ -107,7 +107,7 @@ _QUERY = re.compile(
 )
 _FIELD = re.compile(
     r"\b(api[-_ ]?key|authorization|password|client[-_]secret)(\\?[\"']?\s{0,3}[:=]\s{0,3}\\?[\"']?)"
-    r"(?:(?:bearer|basic)\s+)?(?!none\b|\$\{|\*\*\*)[^\s\"',;}\\]{6,}",
+    r"(?:(?:bearer|basic)\s+)?+(?!none\b|\$\{|\*\*\*)[^\s\"',;}\\]{6,}",
     re.IGNORECASE,
 )
 # A word after Bearer is prose ("Bearer authentication") unless it holds a digit or is longer than words are.
@@ -134,7 +134,7 @@ _SECRET_NAME = re.compile(
 
 _ESCAPES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, ...: titles, links
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"  # OSC, DCS, ...: titles, links
     r"|\x1b[ -/]*[0-~]?"
 )
 _BLANKS = {ord(c): " " for c in "\t\n\v\f\r\x85\u2028\u2029"}

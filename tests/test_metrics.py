@@ -30,7 +30,7 @@ def every_number_differs() -> AttemptRecord:
     """Role, reasoning, content, content, content, usage: reads 0, 1, 2, 3, 3, 4."""
     return make_record(
         kinds="rtcccu",
-        at_ms=(103, 211, 307, 401, 401, 503),
+        at_ms=(103, 211, 307, 411, 411, 503),
         reads=(0, 1, 2, 3, 3, 4),
         scheduled_at_ns=1_000 * MS,
         queue_ns=7 * MS,
@@ -49,17 +49,22 @@ EXPECTED: dict[str, list[float]] = {
     "ttft": [211],  # the reasoning chunk
     "ttfa": [307],  # the first content chunk
     "chunk_gap": [96],  # 307 - 211; the two chunks of read 3 are not alone in it: unknown
-    "longest_gap": [96],  # of 307 - 211 and 401 - 307
-    "tpot": [38],  # (401 - 211) / (6 - 1)
-    "output_tok_s": [1000 / 38],
-    "e2e": [401],
+    "longest_gap": [104],  # of 307 - 211 and 411 - 307
+    "tpot": [40],  # (411 - 211) / (6 - 1)
+    "output_tok_s": [25],  # 1000 / 40
+    "e2e": [411],
     "stream_end": [509],
-    "response_time": [420],  # 1019 - 1000 + 401
+    "response_time": [430],  # 1019 - 1000 + 411
     "start_lag": [19],
     "queue_wait": [7],
     "connect": [44],  # 2 + 11 + 31
     "client_lag": [0.25],
 }
+
+
+def test_every_expected_number_differs() -> None:
+    """Else two rows could be swapped unseen."""
+    assert len({tuple(numbers) for numbers in EXPECTED.values()}) == len(METRICS)
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

@@ -218,14 +218,19 @@ journal.append(make_record(seq=2, model="αβ\\n"))
     assert run.warnings == ()
 
 
+def append_without_end(journal: Journal) -> None:
+    long = make_record(text="x" * 9_999)  # a pipe takes up to 4,096 bytes whole or not at all
+    while True:
+        journal.append(long)
+
+
 def test_a_half_line_that_cannot_be_taken_back_is_fenced_off(tmp_path: Path) -> None:
     """Where the file refuses to be cut, the next record starts on a line of its own."""
     read, write = os.pipe()
     os.set_blocking(write, False)
     journal = Journal(tmp_path, make_header("alpha"), write)
     with pytest.raises(DiskError, match="Resource temporarily unavailable"):
-        while True:
-            journal.append(RECORD_LIST[0])
+        append_without_end(journal)
     filled = os.read(read, 1 << 20)
     journal.append(RECORD_LIST[1])
     assert not filled.endswith(b"\n")
@@ -349,7 +354,7 @@ def test_the_summary_is_written_as_json_and_csv(tmp_path: Path) -> None:
     """Null in the one is an empty cell in the other; no draft is left behind."""
     write_summary(tmp_path, TwoRows())
     assert json.loads((tmp_path / "summary.json").read_text()) == {"schema": 1, "p99": None}
-    assert (tmp_path / "summary.csv").read_text() == "model,n,p99\n'=1+1,-3,\nfine,4,0.5\n"
+    assert (tmp_path / "summary.csv").read_bytes().decode() == "model,n,p99\r\n'=1+1,-3,\r\nfine,4,0.5\r\n"
     assert {file.name for file in tmp_path.iterdir()} == {"summary.json", "summary.csv"}
 
 
@@ -367,7 +372,7 @@ def test_a_formula_in_a_text_is_inert(text: str) -> None:
 
 def test_a_negative_number_stays_a_number() -> None:
     """It starts with - and is no formula."""
-    assert to_csv([{"a": -1.5}]) == "a\n-1.5\n"
+    assert to_csv([{"a": -1.5}]) == "a\r\n-1.5\r\n"
 
 
 def test_an_empty_table_is_an_empty_file() -> None:

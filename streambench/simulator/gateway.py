@@ -121,9 +121,6 @@ class Gateway:
         exchange = self._open(scope, send, request, name, model)
         await self._answer(exchange)
         exchange.connection.playing = None
-        exchange.truth.ended_ns = self._now_ns()
-        if self._truth_log is not None:
-            self._truth_log.add(exchange.truth)
 
     def _authorize(self, scope: Scope) -> None:
         key = self._file.api_key
@@ -159,7 +156,7 @@ class Gateway:
             await self._reply(exchange.send, exchange.fault.reply, exchange.base_headers, exchange.truth)
         elif exchange.fault.delivery is Delivery.NEVER:
             await exchange.pause(self._pacer, None)
-            exchange.truth.end = "disconnected"
+            self._log_left(exchange.truth)
         elif exchange.request.stream and exchange.fault.delivery is not Delivery.WHOLE:
             await self._answer_stream(exchange)
         else:
@@ -169,7 +166,7 @@ class Gateway:
         """One object, when the last of a stream would have come."""
         answer = self._draw(exchange)
         if not await exchange.pause(self._pacer, answer.end_ns):
-            exchange.truth.end = "disconnected"
+            self._log_left(exchange.truth)
             return
         plain = completion(answer)
         if not exchange.model.usage:
@@ -180,7 +177,7 @@ class Gateway:
         late = exchange.fault.delivery is Delivery.LATE_HEADERS
         headers_ns = exchange.opening.ttft_ns if late else exchange.opening.headers_ns
         if headers_ns and not await exchange.pause(self._pacer, headers_ns):
-            exchange.truth.end = "disconnected"
+            self._log_left(exchange.truth)
             return
         headers = (("content-type", "text/event-stream"), ("cache-control", "no-cache"), *exchange.base_headers)
         await exchange.send({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
@@ -188,6 +185,7 @@ class Gateway:
         stream = self._start_stream(exchange, headers_ns)
         end = await stream.done
         _note(exchange.truth, stream, end)
+        self._log(exchange.truth)
         await self._end_stream(exchange, end)
 
     def _start_stream(self, exchange: Exchange, headers_ns: int) -> Stream:
@@ -237,7 +235,18 @@ class Gateway:
         if truth is not None:
             truth.status = reply.status
             truth.headers_ns = self._now_ns()
+            self._log(truth)
         await send({"type": "http.response.body", "body": reply.body})
+
+    def _log(self, truth: Truth) -> None:
+        """Before the reply's last bytes go out, so that a client which has them finds its line in the log."""
+        truth.ended_ns = self._now_ns()
+        if self._truth_log is not None:
+            self._truth_log.add(truth)
+
+    def _log_left(self, truth: Truth) -> None:
+        truth.end = "disconnected"
+        self._log(truth)
 
 
 async def _read_body(receive: Receive) -> bytes | None:

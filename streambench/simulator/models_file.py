@@ -20,10 +20,18 @@ from streambench.simulator.models import ModelsFile, Reasoning, SimModel, Stall
 class RejectedError(ValueError):
     """A value that a key cannot take; `accepted` says what it can."""
 
-    def __init__(self, message: str, accepted: str, key: str = "") -> None:
+    def __init__(self, message: str, accepted: str) -> None:
         super().__init__(message)
         self.accepted = accepted
+
+
+class InnerRejectedError(RejectedError):
+    """The same of a key inside a mapping, with what was found there."""
+
+    def __init__(self, message: str, accepted: str, key: str, found: object) -> None:
+        super().__init__(message, accepted)
         self.key = key
+        self.found = found
 
 
 def load_models(path: Path) -> ModelsFile:
@@ -75,8 +83,10 @@ def _parse_model(path: Path, name: str, keys: object, problems: list[Problem]) -
             continue
         try:
             values[key] = parse(plain)
+        except InnerRejectedError as exc:
+            problems.append(_problem(path, f"{where}.{key}.{exc.key}", exc, exc.found))
         except RejectedError as exc:
-            problems.append(_problem(path, f"{where}.{key}{exc.key}", exc, plain))
+            problems.append(_problem(path, f"{where}.{key}", exc, plain))
     return SimModel(**values)
 
 
@@ -150,9 +160,9 @@ def _section(
     def parse(plain: object) -> dict[str, Any]:
         if not isinstance(plain, dict):
             raise RejectedError("cannot be used", accepted)
-        for key in plain:
+        for key, value in plain.items():
             if key not in parsers:
-                raise RejectedError("unknown key", ", ".join(parsers), key=f".{key}")
+                raise InnerRejectedError("unknown key", ", ".join(parsers), key, value)
         for key in required:
             if key not in plain:
                 raise RejectedError(f"{key} is missing", accepted)
@@ -165,7 +175,7 @@ def _parse_inner(parse: Callable[[object], Any], key: str, plain: object) -> Any
     try:
         return parse(plain)
     except RejectedError as exc:
-        raise RejectedError(str(exc), exc.accepted, key=f".{key}") from exc
+        raise InnerRejectedError(str(exc), exc.accepted, key, plain) from exc
 
 
 _stall_keys = _section({"chance": _number(0, 1), "ms": _distribution}, required=("chance", "ms"))

@@ -33,6 +33,7 @@ class Truth:
     end: str = "complete"
     """complete, cut, reset, or disconnected where the client went first."""
     ended_ns: int = 0
+    """Nothing but the body's closing chunk, or a whole reply's body, went out after this."""
 
 
 class TruthLog:

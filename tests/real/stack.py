@@ -68,7 +68,8 @@ class Stack:
 def running(logs: Path, *, key: str, port: int = 0) -> Iterator[Stack]:
     """The stack, up and answering. With port 0 the proxy takes any free one. Raises StackError."""
     build_environment()
-    with _model_server(logs) as model_url, _proxy(logs, model_url, key=key, port=port or _free_port()) as gateway_url:
+    port = _free_port(port)
+    with _model_server(logs) as model_url, _proxy(logs, model_url, key=key, port=port) as gateway_url:
         yield Stack(gateway_url=gateway_url, model_url=model_url, key=key, logs=logs)
 
 
@@ -192,9 +193,13 @@ def _answers(url: str, key: str) -> bool:
         return False
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+def _free_port(wanted: int) -> int:
+    """`wanted`, or any for 0. Asked beforehand, since LiteLLM silently moves to another port where one is taken."""
+    try:
+        with socket.create_server(("127.0.0.1", wanted)) as probe:
+            return int(probe.getsockname()[1])
+    except OSError:
+        raise StackError(f"port {wanted} is taken: stop what listens there, or choose another with --port") from None
 
 
 def _python() -> str:

@@ -1,0 +1,50 @@
+"""The commands. Each parses, calls one function and prints; what it needs it imports inside itself.
+
+So `streambench --help` loads nothing but click, and a command that reads results never loads the SDK.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from streambench import __version__
+from streambench.cli.run import run
+from streambench.cli.simulate import simulate
+from streambench.errors import InputError, StreambenchError
+
+INTERRUPTED = 3
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="streambench")
+def commands() -> None:
+    """Fair, true timings of many models' token streams behind an OpenAI-compatible gateway.
+
+    Exit codes: 0 all is well; 1 a model had only failures; 2 bad input; 3 the run is incomplete.
+    """
+
+
+commands.add_command(run)
+commands.add_command(simulate)
+
+
+def main() -> None:
+    """The `streambench` command: errors of ours become lines on stderr and an exit code."""
+    try:
+        code = commands(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except InputError as error:
+        for problem in error.problems:
+            click.echo(f"error: {problem}", err=True)
+        sys.exit(error.exit_code)
+    except StreambenchError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

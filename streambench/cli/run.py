@@ -1,0 +1,141 @@
+"""`streambench run`: a config in, a results folder and a table out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from streambench.config import Config
+    from streambench.engines import Measured
+    from streambench.plan import Plan
+    from streambench.report import Summary
+
+
+@click.command()
+@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override any key; may be given often.")
+@click.option("--output", metavar="DIR", help="Folder that takes the run's folder; overrides the key `output`.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+def run(config_file: Path, overrides: tuple[str, ...], output: str | None, *, quiet: bool, as_json: bool) -> int:
+    """Measure the models of CONFIG, interleaved, and write a results folder.
+
+    Ctrl-C once stops sending and keeps everything; twice breaks off what is under way.
+    """
+    from streambench.config import load_config
+
+    config = load_config(config_file, overrides, output)
+    with _gateways(config) as base_urls:
+        measured = _measure(config, base_urls, quiet=quiet)
+    summary = _summarise(measured.folder)
+    _print(summary, measured, quiet=quiet, as_json=as_json)
+    return _exit_code(summary, measured)
+
+
+@contextmanager
+def _gateways(config: Config) -> Iterator[Mapping[str, str]]:
+    """The address of each gateway; the embedded ones are started, and load while the SDK does."""
+    from streambench.simulator import SimulatorProcess
+
+    with ExitStack() as started:
+        simulators = {
+            name: started.enter_context(SimulatorProcess(gateway.models, seed=config.seed))
+            for name, gateway in config.gateways.items()
+            if gateway.models is not None and any(model.gateway == name for model in config.models)
+        }
+        import streambench.engines  # noqa: F401  # half a second that the simulator's start can share
+
+        addresses = {name: simulator.base_url() for name, simulator in simulators.items()}
+        yield {name: addresses.get(name, gateway.base_url) for name, gateway in config.gateways.items()}
+
+
+def _measure(config: Config, base_urls: Mapping[str, str], *, quiet: bool) -> Measured:
+    import asyncio
+
+    from streambench.clock import MonotonicClock
+    from streambench.engines import Job, measure
+    from streambench.report import LiveView, Progress
+
+    plan = _plan(config)
+    progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
+    job = Job(
+        config=config,
+        plan=plan,
+        base_urls=base_urls,
+        simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
+        watcher=progress,
+        on_notice=lambda notice: click.echo(notice, err=True),
+    )
+    if plan.cut and not quiet:
+        click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
+    with LiveView(progress, quiet=quiet), _short_turns():
+        return asyncio.run(measure(job))
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """The view's thread gives the interpreter back within half a millisecond, not Python's five."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
+def _plan(config: Config) -> Plan:
+    from streambench.plan import Lane, Shape, build_plan
+
+    return build_plan(
+        Shape(
+            lanes=tuple(Lane(model.alias, model.gateway) for model in config.models),
+            prompt_ids=tuple(prompt.id for prompt in config.suite.prompts),
+            repeats=config.repeats,
+            warmup_requests=config.warmup.requests,
+            mode=config.load.mode,
+            rate=config.load.rate,
+            seed=config.seed,
+            max_requests=config.limits.requests,
+        )
+    )
+
+
+def _summarise(folder: Path) -> Summary:
+    from streambench.report import summarise
+    from streambench.results import load, write_summary
+
+    run = load(folder)
+    for warning in run.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    summary = summarise(run.header, run.records, run.end)
+    write_summary(folder, summary)
+    return summary
+
+
+def _print(summary: Summary, measured: Measured, *, quiet: bool, as_json: bool) -> None:
+    import json
+
+    from streambench.report import show
+
+    for model in sorted(measured.refuses_usage):
+        click.echo(f"{model}: its gateway rejects stream_options; set include_usage: false for it", err=True)
+    if measured.disk_error is not None:
+        click.echo(f"error: {measured.disk_error}", err=True)
+    if as_json:
+        click.echo(json.dumps(summary.to_plain(), indent=2))
+    elif quiet:
+        click.echo(measured.folder)
+    else:
+        show(summary, measured.folder)
+
+
+def _exit_code(summary: Summary, measured: Measured) -> int:
+    from streambench.report import exit_code
+
+    return measured.disk_error.exit_code if measured.disk_error is not None else exit_code(summary)

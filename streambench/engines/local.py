@@ -1,0 +1,253 @@
+"""A whole run on one event loop of this process: instruments, client, journal and runner wired together.
+
+Around the measured phase nothing else is let onto the loop: connections stand, requests are built, garbage is frozen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import platform
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, Protocol
+
+from streambench.clock import NS, Anchor, take_anchor
+from streambench.config import Config
+from streambench.client import Client, Instruments
+from streambench.errors import DiskError
+from streambench.gates import Caps
+from streambench.lag import LagSampler
+from streambench.plan import Plan
+from streambench.records import SCHEMA, AttemptRecord, RunEnd, RunHeader, Ticket
+from streambench.results import Journal
+from streambench.runner import Pace, PhaseEnd, Runner
+from streambench.timers import LoopClock
+from streambench.transport import Hub
+
+WARMUP_LANES = 8
+"""Lanes of the warm-up before an open loop, which has no concurrency of its own."""
+
+OPEN_LOOP_CONNECTIONS = 64
+"""Connections opened ahead of an open loop, at most."""
+
+COLLECT_EVERY = 500
+"""Records between two collections of young garbage; a full one never falls into the measured phase."""
+
+PACKAGES = ("openai", "httpx2", "httptools", "msgspec", "asyncio-throttle", "pandas", "pydantic")
+
+Status = Literal["complete", "interrupted", "duration_limit", "disk_error"]
+
+
+class Watcher(Protocol):
+    """Is told how the run goes, on the event loop: it must be quick."""
+
+    def phase(self, name: str) -> None: ...
+
+    def begin(self, ticket: Ticket) -> None: ...
+
+    def end(self, record: AttemptRecord) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to measure: the resolved config, its plan, the gateways' addresses, and where the results go."""
+
+    config: Config
+    plan: Plan
+    base_urls: Mapping[str, str]
+    simulated: tuple[str, ...]
+    """Aliases of the models that the embedded gateway serves."""
+    watcher: Watcher
+    on_journal: Callable[[Path], None] = lambda _: None
+    """Told the run's folder as soon as it is there."""
+    on_notice: Callable[[str], None] = lambda _: None
+    """Told what a person at the terminal should know at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    folder: Path
+    status: Status
+    disk_error: DiskError | None
+    refuses_usage: frozenset[str]
+
+
+async def measure(job: Job) -> Measured:
+    """Runs the job to its end or until it is interrupted. Raises ResultsError if there is nowhere to write."""
+    clock = LoopClock()
+    anchor = take_anchor()
+    instruments = Instruments(clock, anchor, LagSampler(clock), Hub(clock))
+    client = Client(job.config, job.base_urls, instruments)
+    journal = Journal.create(job.config.output, _header(job, client, anchor))
+    job.on_journal(journal.folder)
+    instruments.lag.start()
+    try:
+        return await _Session(job, instruments, client, journal).run()
+    finally:
+        instruments.lag.stop()
+        await client.close()
+        instruments.hub.close()
+        clock.close()
+
+
+class _Session:
+    """One run from its open journal to its end."""
+
+    def __init__(self, job: Job, instruments: Instruments, client: Client, journal: Journal) -> None:
+        self._job = job
+        self._instruments = instruments
+        self._client = client
+        self._journal = journal
+        self._runner = Runner(
+            arm=client.arm,
+            clock=instruments.clock,
+            sinks=(journal.append, job.watcher.end, _young_garbage()),
+            caps=_caps(job.config),
+            on_fire=job.watcher.begin,
+        )
+
+    async def run(self) -> Measured:
+        measured: PhaseEnd | None = None
+        lost: DiskError | None = None
+        with _signals(self._runner, self._job), _no_garbage_collection():
+            try:
+                measured = await self._phases()
+            except DiskError as error:
+                lost = error
+            status = self._status(measured, lost)
+            try:
+                self._journal.close(self._end(status, measured))
+            except DiskError as error:
+                lost = lost or error
+                status = "disk_error"
+        return Measured(self._journal.folder, status, lost, self._client.refuses_usage)
+
+    async def _phases(self) -> PhaseEnd:
+        config, plan = self._job.config, self._job.plan
+        closed = config.load.mode == "closed"
+        lanes = config.load.concurrency if closed else None
+        await self._client.warm(lanes or min(OPEN_LOOP_CONNECTIONS, len(plan.measure)))
+        if plan.warmup:
+            self._job.watcher.phase("warmup")
+            await self._runner.run(plan.warmup, Pace(concurrency=lanes or WARMUP_LANES))
+            gc.collect()
+            gc.freeze()
+        self._job.watcher.phase("measure")
+        limit_s = config.limits.duration_s
+        limit_ns = None if limit_s is None else round(limit_s * NS)
+        return await self._runner.run(plan.measure, Pace(concurrency=lanes, stop_after_ns=limit_ns))
+
+    def _status(self, measured: PhaseEnd | None, lost: DiskError | None) -> Status:
+        if lost is not None or measured is None:
+            return "disk_error"
+        if measured.fired == len(self._job.plan.measure) and measured.stopped != "interrupted":
+            return "complete"
+        return measured.stopped or "interrupted"
+
+    def _end(self, status: Status, measured: PhaseEnd | None) -> RunEnd:
+        anchor_ns, kernel = self._instruments.anchor.monotonic_ns, self._instruments.hub.kernel_clock
+        return RunEnd(
+            status=status,
+            ended_at_ns=self._instruments.clock.now_ns() - anchor_ns,
+            measure_started_at_ns=measured.started_ns - anchor_ns if measured else None,
+            measure_ended_at_ns=measured.ended_ns - anchor_ns if measured else None,
+            client_lag_ns=self._instruments.lag.summary(),
+            clock_steps=kernel.steps,
+            clock_error_ns=kernel.error_ns,
+        )
+
+
+def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:
+    config = job.config
+    return RunHeader(
+        schema=SCHEMA,
+        run_id="",  # the journal gives it, with the folder's name
+        name=config.name,
+        wall_ns=anchor.wall_ns,
+        monotonic_ns=anchor.monotonic_ns,
+        seed=config.seed,
+        config=config.masked(),
+        suite={"name": config.suite.name, "hash": config.suite.hash, "prompts": len(config.suite.prompts)},
+        requests_planned=len(job.plan.measure),
+        simulated=job.simulated,
+        stamps=client.stamps,
+        versions={
+            "streambench": version("streambench"),
+            "python": platform.python_version(),
+            **{package: version(package) for package in PACKAGES},
+        },
+        host={"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
+    )
+
+
+def _caps(config: Config) -> dict[str, Caps]:
+    gateways = {f"gateway:{name}": gateway.limits for name, gateway in config.gateways.items()}
+    models = {f"model:{model.alias}": model.limits for model in config.models}
+    return {
+        key: Caps(limits.requests_per_minute, limits.max_concurrency) for key, limits in {**gateways, **models}.items()
+    }
+
+
+def _young_garbage() -> Callable[[AttemptRecord], None]:
+    """A sink that collects what the SDK leaves in cycles, little and often, since the collector itself is off."""
+    seen = 0
+
+    def collect(_: AttemptRecord) -> None:
+        nonlocal seen
+        seen += 1
+        if seen % COLLECT_EVERY == 0:
+            gc.collect(1)
+
+    return collect
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """A full collection after the SDK's import stops the loop for 50 ms: what is there is frozen, the rest waits."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def _signals(runner: Runner, job: Job) -> Iterator[None]:
+    """Ctrl-C or SIGTERM once drains and keeps everything; twice breaks off what is under way."""
+    loop = asyncio.get_running_loop()
+    asked = 0
+
+    def interrupt() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            runner.stop()
+            job.watcher.phase("draining")
+            job.on_notice(f"stopping: waiting for {runner.under_way} under way; once more to break off")
+        else:
+            runner.abort()
+
+    handled = [number for number in (signal.SIGINT, signal.SIGTERM) if _handle(loop, number, interrupt)]
+    try:
+        yield
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+def _handle(loop: asyncio.AbstractEventLoop, number: signal.Signals, call: Callable[[], None]) -> bool:
+    try:
+        loop.add_signal_handler(number, call)
+    except (NotImplementedError, RuntimeError, ValueError):  # Windows; a loop that is not on the main thread
+        return False
+    return True
