@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from streambench.errors import Problem, SimulatorError
+from streambench.documents import Document, KeyPath, dotted, nearest, read_yaml, shown
+from streambench.errors import InputError, Problem, SimulatorError
 from streambench.simulator import distributions
 from streambench.simulator.distributions import Distribution, parse_distribution
 from streambench.simulator.faults import FAULTS
 from streambench.simulator.models import ModelsFile, Reasoning, SimModel, Stall
+
+MODELS_ACCEPTED = "a mapping of names to keys, such as {fast: {ttft_ms: 100}}"
 
 
 class RejectedError(ValueError):
@@ -36,74 +36,67 @@ class InnerRejectedError(RejectedError):
 
 def load_models(path: Path) -> ModelsFile:
     """The file's models. Raises SimulatorError, one line for each thing wrong with it."""
+    try:
+        return _parse_file(read_yaml(path))
+    except InputError as exc:
+        raise SimulatorError(str(exc)) from exc
+
+
+def _parse_file(document: Document) -> ModelsFile:
+    """Raises InputError with every problem found."""
     problems: list[Problem] = []
-    plain = _read_yaml(path)
-    api_key = plain.pop("api_key", None)
-    if api_key is not None and not isinstance(api_key, str):
-        problems.append(_problem(path, "api_key", RejectedError("cannot be used", "a text"), api_key))
-    models = plain.pop("models", None)
-    problems += [_unknown(path, str(key), ("api_key", "models")) for key in plain]
-    if not isinstance(models, dict) or not models:
-        problems.append(_problem(path, "models", RejectedError("no models", "a mapping of name to keys"), models))
-        models = {}
-    parsed = {str(name): _parse_model(path, str(name), keys, problems) for name, keys in models.items()}
+    values = _parse_keys(document, (), document.data, {"models": _models, "api_key": _text}, problems)
+    names = document.data.get("models") if isinstance(document.data, dict) else None
+    if names is None and not problems:
+        problems.append(Problem("models is missing", file=document.file, accepted=MODELS_ACCEPTED))
+    models = {name: _parse_model(document, name, problems) for name in values.get("models", ())}
     if problems:
-        raise SimulatorError("\n".join(str(problem) for problem in problems))
-    return ModelsFile(parsed, api_key)
+        raise InputError(problems)
+    return ModelsFile(models, values.get("api_key"))
 
 
-def _read_yaml(path: Path) -> dict[Any, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-        raise SimulatorError(f"{path}: the models file cannot be read ({reason})") from exc
-    try:
-        # the C loader saves some 20 ms of the start-up; it is not in every build of PyYAML
-        plain = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-    except yaml.YAMLError as exc:
-        raise SimulatorError(f"{path}: no YAML: {' '.join(str(exc).split())}") from exc
-    if not isinstance(plain, dict):
-        raise SimulatorError(f"{path}: a mapping with `models` expected (found {_shown(plain)})")
-    return plain
+def _parse_model(document: Document, name: str, problems: list[Problem]) -> SimModel:
+    keys = document.data["models"][name]
+    return SimModel(**_parse_keys(document, ("models", name), {} if keys is None else keys, PARSERS, problems))
 
 
-def _parse_model(path: Path, name: str, keys: object, problems: list[Problem]) -> SimModel:
-    where = f"models.{name}"
-    if keys is None:
-        return SimModel()
-    if not isinstance(keys, dict):
-        problems.append(_problem(path, where, RejectedError("no keys", "a mapping, such as {ttft_ms: 100}"), keys))
-        return SimModel()
+def _parse_keys(
+    document: Document,
+    path: KeyPath,
+    keys: object,
+    parsers: Mapping[str, Callable[[object], Any]],
+    problems: list[Problem],
+) -> dict[str, Any]:
+    """The parsed value of every key that is right; the others are added to the problems."""
     values: dict[str, Any] = {}
+    if not isinstance(keys, dict):
+        problems.append(_problem(document, path, keys, RejectedError("cannot be used", "a mapping of keys")))
+        return values
     for key, plain in keys.items():
-        parse = PARSERS.get(key)
-        if parse is None:
-            problems.append(_unknown(path, f"{where}.{key}", tuple(PARSERS)))
-            continue
         try:
-            values[key] = parse(plain)
+            values[key] = _parser_of(key, parsers)(plain)
         except InnerRejectedError as exc:
-            problems.append(_problem(path, f"{where}.{key}.{exc.key}", exc, exc.found))
+            problems.append(_problem(document, (*path, key, exc.key), exc.found, exc))
         except RejectedError as exc:
-            problems.append(_problem(path, f"{where}.{key}", exc, plain))
-    return SimModel(**values)
+            problems.append(_problem(document, (*path, key), plain, exc))
+    return values
 
 
-def _problem(path: Path, where: str, why: RejectedError, found: object) -> Problem:
-    return Problem(str(why), file=str(path), where=where, found=_shown(found), accepted=why.accepted)
+def _parser_of(key: str, parsers: Mapping[str, Callable[[object], Any]]) -> Callable[[object], Any]:
+    if key not in parsers:
+        raise RejectedError(f"unknown key{nearest(key, parsers)}", ", ".join(parsers))
+    return parsers[key]
 
 
-def _unknown(path: Path, where: str, known: tuple[str, ...]) -> Problem:
-    key = where.rpartition(".")[2]
-    near = difflib.get_close_matches(key, known, n=1)
-    message = f"unknown key, did you mean {near[0]}?" if near else "unknown key"
-    return Problem(message, file=str(path), where=where, accepted=", ".join(known))
+def _problem(document: Document, path: KeyPath, found: object, why: RejectedError) -> Problem:
+    return Problem(str(why), document.file, document.line(path), dotted(path) or None, shown(found), why.accepted)
 
 
-def _shown(found: object) -> str:
-    text = "nothing" if found is None else repr(found)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _models(plain: object) -> tuple[str, ...]:
+    """The names; each model is parsed by its own."""
+    if not isinstance(plain, dict) or not plain:
+        raise RejectedError("cannot be used", MODELS_ACCEPTED)
+    return tuple(plain)
 
 
 def _text(plain: object) -> str:
@@ -162,7 +155,7 @@ def _section(
             raise RejectedError("cannot be used", accepted)
         for key, value in plain.items():
             if key not in parsers:
-                raise InnerRejectedError("unknown key", ", ".join(parsers), key, value)
+                raise InnerRejectedError(f"unknown key{nearest(key, parsers)}", ", ".join(parsers), key, value)
         for key in required:
             if key not in plain:
                 raise RejectedError(f"{key} is missing", accepted)

@@ -12,7 +12,7 @@ import pytest
 from streambench.errors import SimulatorError
 from streambench.simulator.distributions import Distribution, parse_distribution
 from streambench.simulator.models import SimModel
-from streambench.simulator.models_file import PARSERS, load_models
+from streambench.simulator.models_file import MODELS_ACCEPTED, PARSERS, load_models
 
 
 def complaint(tmp_path: Path, text: str) -> str:
@@ -28,31 +28,50 @@ def complaint(tmp_path: Path, text: str) -> str:
     [
         (
             "models: {m: {gap_mss: 3}}",
-            "FILE: models.m.gap_mss: unknown key, did you mean gap_ms? (accepted: " + ", ".join(PARSERS) + ")",
+            "FILE:1: models.m.gap_mss: unknown key; did you mean `gap_ms`? (found 3; accepted: "
+            + ", ".join(PARSERS)
+            + ")",
         ),
         (
-            "models: {m: {burst: 0}}",
-            "FILE: models.m.burst: cannot be used (found 0; accepted: a whole number of at least 1)",
+            "models:\n  m:\n    burst: 0",
+            "FILE:3: models.m.burst: cannot be used (found 0; accepted: a whole number of at least 1)",
         ),
         (
             "models: {m: {stall: {chance: 2, ms: 5}}}",
-            "FILE: models.m.stall.chance: cannot be used (found 2; accepted: a number from 0 to 1)",
+            "FILE:1: models.m.stall.chance: cannot be used (found 2; accepted: a number from 0 to 1)",
+        ),
+        (
+            "models: {m: {stall: {chance: 0.2}}}",
+            "FILE:1: models.m.stall: ms is missing (found a mapping; accepted: a mapping of chance, ms)",
         ),
         (
             "models: {m: {tools: 'yes'}}",
-            "FILE: models.m.tools: cannot be used (found 'yes'; accepted: true, false)",
+            "FILE:1: models.m.tools: cannot be used (found 'yes'; accepted: true, false)",
         ),
-        ("models: {}", "FILE: models: no models (found {}; accepted: a mapping of name to keys)"),
-        ("- a", "FILE: a mapping with `models` expected (found ['a'])"),
+        (
+            "models: {m: 3}",
+            "FILE:1: models.m: cannot be used (found 3; accepted: a mapping of keys)",
+        ),
+        (
+            "models: {}",
+            f"FILE:1: models: cannot be used (found a mapping; accepted: {MODELS_ACCEPTED})",
+        ),
+        ("api_key: x", f"FILE: models is missing (accepted: {MODELS_ACCEPTED})"),
+        ("- a", "FILE: cannot be used (found a list; accepted: a mapping of keys)"),
         (
             "models: {m: }\nmodel: 3",
-            "FILE: model: unknown key, did you mean models? (accepted: api_key, models)",
+            "FILE:2: model: unknown key; did you mean `models`? (found 3; accepted: models, api_key)",
         ),
+        ("models: {m: }\nmodels: {n: }", "FILE:2: models: is given twice, first in line 1"),
+        ("models: {m: ]}", "FILE:1: is not YAML"),
+        ("", "FILE: is empty"),
     ],
 )
 def test_a_complaint_names_file_model_key_found_and_accepted(tmp_path: Path, text: str, told: str) -> None:
     """One line each."""
-    assert complaint(tmp_path, text) == told
+    said = complaint(tmp_path, text)
+    assert "\n" not in said
+    assert said.startswith(told)
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from functools import partial
-
-import pytest
 
 from streambench.clock import MonotonicClock
 from streambench.simulator.faults import End
-from streambench.simulator.pacer import NEVER, LoopTimer, Pacer, TimerFd
+from streambench.simulator.pacer import NEVER, Pacer
 from streambench.simulator.playing import Stream, Wait
 from streambench.simulator.script import Script, http_chunk
 
@@ -118,25 +115,6 @@ def test_things_due_are_served_in_order() -> None:
         return order
 
     assert asyncio.run(play()) == [1, 2, 3]
-
-
-TIMERS = [LoopTimer, *([TimerFd] if sys.platform == "linux" else [])]
-
-
-@pytest.mark.parametrize("kind", TIMERS)
-def test_a_timer_wakes_no_earlier_than_asked(kind: type[TimerFd] | type[LoopTimer]) -> None:
-    """Within a microsecond, which is what a float of seconds leaves."""
-
-    async def wake() -> int:
-        woken = asyncio.Event()
-        timer = kind(asyncio.get_running_loop(), woken.set)
-        due_ns = MonotonicClock().now_ns() + 5 * MS
-        timer.arm(due_ns)
-        await woken.wait()
-        timer.disarm()
-        return MonotonicClock().now_ns() - due_ns
-
-    assert asyncio.run(wake()) >= -1000
 
 
 def test_chunks_in_http() -> None:

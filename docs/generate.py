@@ -1,0 +1,58 @@
+"""Writes the pages that come from the code: docs/cli.md from the commands, docs/glossary.md from the metrics.
+
+python docs/generate.py writes them; with --check it only says which are out of date, and exits 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from streambench.cli import commands
+from streambench.metrics import glossary_markdown
+
+DOCS = Path(__file__).resolve().parent
+HELP_WIDTH = 100
+
+
+def pages() -> dict[str, str]:
+    """File name to text of every generated page."""
+    return {"cli.md": cli_markdown(), "glossary.md": glossary_markdown()}
+
+
+def cli_markdown() -> str:
+    """The help text of every command, as the terminal shows it."""
+    context = click.Context(commands, info_name="streambench")
+    parts = ["# Commands\n\nGenerated from the code by `make docs`.\n", _section("streambench", commands, context)]
+    for name in commands.list_commands(context):
+        command = commands.get_command(context, name)
+        if command is not None:
+            parts.append(_section(f"streambench {name}", command, click.Context(command, context, name)))
+    return "\n".join(parts)
+
+
+def _section(title: str, command: click.Command, context: click.Context) -> str:
+    context.terminal_width = context.max_content_width = HELP_WIDTH
+    return f"## {title}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def main() -> int:
+    stale = [name for name, text in pages().items() if _read(name) != text]
+    if "--check" in sys.argv[1:]:
+        for name in stale:
+            sys.stderr.write(f"docs/{name} is out of date: run `make docs`\n")
+        return 1 if stale else 0
+    for name in stale:
+        (DOCS / name).write_text(pages()[name], encoding="utf-8")
+    return 0
+
+
+def _read(name: str) -> str | None:
+    path = DOCS / name
+    return path.read_text("utf-8") if path.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""From a YAML file, `--set` overrides and the environment to a frozen, checked Config.
+
+On the way: the first step of every run. `load_config` names everything that is wrong at once, as ConfigError (or
+SuiteError, where only the prompts are wrong), each problem with file, line, key, what was found and what is accepted.
+"""
+
+from streambench.config.load import load_config
+from streambench.config.schema import (
+    Config,
+    Gateway,
+    GatewayLimits,
+    Limits,
+    Load,
+    Model,
+    Price,
+    Timeouts,
+    Tls,
+    Warmup,
+    slug,
+)
+
+__all__ = [
+    "Config",
+    "Gateway",
+    "GatewayLimits",
+    "Limits",
+    "Load",
+    "Model",
+    "Price",
+    "Timeouts",
+    "Tls",
+    "Warmup",
+    "load_config",
+    "slug",
+]

@@ -1,0 +1,91 @@
+"""A resolved config as plain JSON data without secrets and prompts: what the run's header stores and reprs show.
+
+On the way: config -> run.json. Which headers came from a variable is known by their path in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
+
+if TYPE_CHECKING:
+    from streambench.config.schema import Config, FileGateway, Load, Model
+
+MAX_TEXT = 200
+
+
+def masked_config(config: Config) -> dict[str, Any]:
+    return {
+        "name": config.name,
+        "gateways": {name: _gateway_of(config, name) for name in config.gateways},
+        "models": [_model(model, config.secrets) for model in config.models],
+        "suite": {
+            "name": config.suite.name,
+            "path": config.suite_path,
+            "hash": config.suite.hash,
+            "prompts": len(config.suite.prompts),
+        },
+        "load": _load(config.load),
+        "repeats": config.repeats,
+        "warmup": config.warmup.model_dump(),
+        "timeouts": config.timeouts.model_dump(),
+        "limits": config.limits.model_dump(),
+        "seed": config.seed,
+        "output": str(config.output),
+        "keep_text": config.keep_text,
+    }
+
+
+def _gateway_of(config: Config, name: str) -> dict[str, Any]:
+    at = ("gateways", name, "headers")
+    hidden = frozenset(str(path[3]) for path in config.from_variables if path[:3] == at and len(path) > len(at))
+    source = config.gateways[name].api_key_source
+    return {**masked_gateway(config.gateways[name], config.secrets, hidden), "api_key_source": source}
+
+
+def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """`hidden`: headers to mask whatever their name."""
+    return {
+        "base_url": secrets.mask(mask_url(gateway.base_url)),
+        "api_key": "none" if gateway.api_key is None else MASK,
+        "headers": {
+            name: MASK if name in hidden or is_secret_name(name) else secrets.mask(value)
+            for name, value in gateway.headers.items()
+        },
+        "limits": gateway.limits.model_dump(),
+        "models": None if gateway.models is None else str(gateway.models),
+        "include_usage": gateway.include_usage,
+        "proxy": None if gateway.proxy is None else secrets.mask(mask_url(gateway.proxy)),
+        "http2": gateway.http2,
+        "tls": gateway.tls.model_dump(mode="json"),
+        "connections": gateway.connections,
+    }
+
+
+def _model(model: Model, secrets: Secrets) -> dict[str, Any]:
+    return {**model.model_dump(), "params": _params(model.params, secrets)}
+
+
+def _params(value: Any, secrets: Secrets, name: str = "") -> Any:
+    """Parameters are kept, but for long texts and for what is a key after all."""
+    match value:
+        case Mapping():
+            return {key: _params(inner, secrets, str(key)) for key, inner in value.items()}
+        case list():
+            return [_params(inner, secrets, name) for inner in value]
+        case str() if is_secret_name(name):
+            return MASK
+        case str() if len(value) > MAX_TEXT:
+            return f"<text of {len(value)} characters>"
+        case str():
+            return secrets.mask(value)
+    return value
+
+
+def _load(load: Load) -> dict[str, Any]:
+    """Only what rules in this mode."""
+    if load.mode == "closed":
+        return {"mode": load.mode, "concurrency": load.concurrency}
+    return {"mode": load.mode, "rate": load.rate}

@@ -1,0 +1,119 @@
+"""Readers of single values: durations, URLs, header fields, names. Each returns the value or raises ValueError.
+
+On the way: schema.py hangs them on its fields. Their messages never repeat the value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from streambench.documents import nearest
+
+MAX_LABEL = 200
+_SLUG_BYTES = 100
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_DURATION = re.compile(
+    r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
+    re.ASCII,
+)
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_SDK_PATHS = ("/chat/completions", "/completions", "/models")
+
+
+def not_bool(value: Any) -> Any:
+    """Python counts `true` as 1; a config does not."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  pydantic turns ValueError, not TypeError, into a problem
+    return value
+
+
+def seconds(value: Any) -> Any:
+    """Seconds of `10m`, `90s`, `1h30m`, `500ms`; anything else is left for the number's own check."""
+    value = not_bool(value)
+    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
+    if match is None:
+        return value
+    return sum(float(amount) * _UNIT_S[unit] for unit, amount in match.groupdict().items() if amount)
+
+
+def label(text: str) -> str:
+    """A name that can stand in a table's cell."""
+    if not is_label(text):
+        raise ValueError("is no usable name")
+    return text.strip()
+
+
+def is_label(text: str) -> bool:
+    return bool(text.strip()) and text.isprintable() and len(text) <= MAX_LABEL
+
+
+def slug(name: str) -> str:
+    """The name made safe for a folder: letters, digits, `.`, `_` and `-`, at most 100 bytes, never empty or hidden."""
+    text = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name))
+    text = text.encode("utf-8", "ignore")[:_SLUG_BYTES].decode("utf-8", "ignore")
+    return text.strip("-._") or "run"
+
+
+def folder(value: Any) -> Any:
+    if isinstance(value, str) and (not value.strip() or "\0" in value):
+        raise ValueError("is no folder's path")
+    return value
+
+
+def base_url(text: str) -> str:
+    if text == "embedded":
+        return text
+    hint = "" if "/" in text or "." in text else nearest(text, ["embedded"])
+    if hint:
+        raise ValueError(f"is no URL{hint}")
+    _check_url(text, ("http", "https"))
+    url = text.rstrip("/")
+    for path in _SDK_PATHS:
+        if urlsplit(url).path.endswith(path):
+            raise ValueError(f"must end before {path}, which is added to it")
+    return url
+
+
+def proxy_url(text: str) -> str:
+    _check_url(text, ("http", "https", "socks5", "socks5h"))
+    return text
+
+
+def _check_url(text: str, schemes: tuple[str, ...]) -> None:
+    if not text.isprintable() or re.search(r"\s", text):
+        raise ValueError("holds a space or a control character")
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no URL: its host or port cannot be read") from None
+    if parts.scheme not in schemes or "://" not in text:
+        raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    if not host:
+        raise ValueError("names no host")
+    if parts.fragment:
+        raise ValueError("must have no #fragment")
+
+
+def header_name(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("is no header name")
+    return text
+
+
+def header_value(value: Any) -> Any:
+    """Numbers are fine as header values; line breaks would let a value add headers of its own."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, str) and not is_header_safe(value):
+        raise ValueError("holds a character that no header can carry, such as a line break or one outside ASCII")
+    return value
+
+
+def is_header_safe(text: str) -> bool:
+    return text.isascii() and text.isprintable()
