@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from asyncio_throttle.throttler import Throttler
@@ -31,27 +32,32 @@ class Gate:
         self._throttle = throttler(caps.requests_per_minute) if caps.requests_per_minute else None
         self._turn = asyncio.Lock()
 
-    async def enter(self) -> None:
+    async def enter(self, turns: AsyncExitStack) -> None:
+        """Takes a slot, to be given back by `leave`, and passes the throttle; its turn there ends with `turns`."""
         if self._slots is not None:
             await self._slots.acquire()
         if self._throttle is not None:
-            await self._pass_throttle(self._throttle)
+            await self._pass_throttle(self._throttle, turns)
 
     def leave(self) -> None:
         if self._slots is not None:
             self._slots.release()
 
-    async def _pass_throttle(self, throttle: Throttler) -> None:
+    async def _pass_throttle(self, throttle: Throttler, turns: AsyncExitStack) -> None:
         try:
-            async with self._turn:
-                await throttle.acquire()  # type: ignore[no-untyped-call]  # the package is partly typed
+            await turns.enter_async_context(self._turn)
+            await throttle.acquire()  # type: ignore[no-untyped-call]  # the package is partly typed
         except asyncio.CancelledError:
             self.leave()
             raise
 
 
 class Gates:
-    """The gates a ticket has to pass: its gateway's, then its model's. Keys without caps cost nothing."""
+    """The gates a ticket has to pass, narrow ones first: its model's, then its gateway's. Keys without caps cost nothing.
+
+    So who waits at a model's gate holds nothing that other models need, and keeps its turn at the model's throttle
+    until it is past the gateway's: no allowance gathers between the two, to go out in a burst.
+    """
 
     def __init__(self, caps: dict[str, Caps]) -> None:
         self._gates = {key: Gate(cap) for key, cap in caps.items() if cap != Caps()}
@@ -60,9 +66,10 @@ class Gates:
         """Returns the gates to leave again, in the order they were entered."""
         entered: list[Gate] = []
         try:
-            for gate in self._of(keys):
-                await gate.enter()
-                entered.append(gate)
+            async with AsyncExitStack() as turns:
+                for gate in self._of(keys):
+                    await gate.enter(turns)
+                    entered.append(gate)
         except asyncio.CancelledError:
             leave(entered)
             raise

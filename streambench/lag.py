@@ -34,6 +34,7 @@ class LagSampler:
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.close()
+            self._timer = None
 
     def worst(self, start_ns: int, end_ns: int) -> int | None:
         """The largest lateness of the samples due between two instants; None where there was none."""
@@ -43,8 +44,9 @@ class LagSampler:
     def summary(self) -> dict[str, int | None]:
         """n, p50, p90, p99 and max over the whole run, in nanoseconds; nearest rank."""
         late = sorted(self._late)
-        ranks = {"p50": 0.50, "p90": 0.90, "p99": 0.99, "max": 1.0}
-        picked = {name: late[max(0, round(share * len(late)) - 1)] if late else None for name, share in ranks.items()}
+        ranks = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+        # the smallest sample that at least this share does not exceed: rank ceil(n * percent / 100), counted from 1
+        picked = {name: late[-(-len(late) * percent // 100) - 1] if late else None for name, percent in ranks.items()}
         return {"n": len(late), **picked}
 
     def _tick(self) -> None:

@@ -48,7 +48,8 @@ class Shape:
 
 def build_plan(shape: Shape) -> Plan:
     draw = random.Random(f"{shape.seed}:plan")
-    warmup = _tickets(shape.lanes, _warmup_pairs(shape), "warmup", 0, draw)
+    # a generator of its own: another warm-up must not change what is measured
+    warmup = _tickets(shape.lanes, _warmup_pairs(shape), "warmup", 0, random.Random(f"{shape.seed}:warmup"))
     pairs = _measured_pairs(shape, draw)
     kept = _within(pairs, shape)
     measure = _tickets(shape.lanes, kept, "measure", len(warmup), draw)

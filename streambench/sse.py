@@ -1,7 +1,7 @@
 """Bytes into server-sent events, piece by piece; pure, and linear in the bytes whatever their cut.
 
-Follows the WHATWG event-stream grammar with one mercy: an event that the end of the stream finds complete but for its
-blank line is delivered, since `[DONE]` is often sent so. Next on the way: `chunks`.
+Follows the WHATWG event-stream grammar but for two things: an event that the end of the stream finds complete but for
+its blank line is delivered, since `[DONE]` is often sent so; one with empty data is a keep-alive. Next: `chunks`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from streambench.records import (
@@ -23,6 +26,62 @@ MS = 1_000_000
 """Nanoseconds in a millisecond."""
 
 # --- clocks -----------------------------------------------------------------------------------------------------------
+
+SETTLED_TURNS = 50
+"""Turns of the event loop in a row without other work, after which it counts as settled."""
+
+
+class FakeClock:
+    """A `clock.Clock` on which nothing waits: whenever the event loop has settled, it jumps to its earliest sleeper.
+
+    It sees tasks and callbacks, not sockets or threads. Where those are waited for, say `autojump=False` and move the
+    clock with `jump_to`.
+    """
+
+    def __init__(self, now_ns: int = 0, *, autojump: bool = True) -> None:
+        self._now_ns = now_ns
+        self._autojump = autojump
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._serial = count()
+        self._watched: asyncio.AbstractEventLoop | None = None
+        self._quiet_turns = 0
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    async def sleep_until(self, when_ns: int) -> None:
+        if when_ns <= self._now_ns:
+            return
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        heapq.heappush(self._sleepers, (when_ns, next(self._serial), future))
+        self._quiet_turns = 0
+        if self._autojump and self._watched is not loop:
+            self._watched = loop
+            loop.call_soon(self._watch, loop)
+        await future
+
+    def jump_to(self, when_ns: int) -> None:
+        """Moves on to the instant, never back, and wakes the sleepers whose time has come."""
+        self._now_ns = max(self._now_ns, when_ns)
+        while self._sleepers and self._sleepers[0][0] <= self._now_ns:
+            _, _, future = heapq.heappop(self._sleepers)
+            if not future.done():
+                future.set_result(None)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Comes back every turn while anyone sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():  # cancelled: no instant to jump to
+            heapq.heappop(self._sleepers)
+        if not self._sleepers:
+            self._watched = None
+            return
+        busy = getattr(loop, "_ready", ())  # callbacks that wait for their turn; other loops than asyncio's don't tell
+        self._quiet_turns = 0 if busy else self._quiet_turns + 1
+        if self._quiet_turns >= SETTLED_TURNS:
+            self._quiet_turns = 0
+            self.jump_to(self._sleepers[0][0])
+        loop.call_soon(self._watch, loop)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------

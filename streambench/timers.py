@@ -11,6 +11,7 @@ import heapq
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Protocol
 
@@ -80,7 +81,10 @@ class LoopTimer:
 
 
 def make_timer(loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> Timer:
-    return TimerFd(loop, wake) if sys.platform == "linux" else LoopTimer(loop, wake)
+    if sys.platform == "linux":
+        with suppress(OSError):  # some sandboxes refuse
+            return TimerFd(loop, wake)
+    return LoopTimer(loop, wake)
 
 
 class LoopClock(MonotonicClock):

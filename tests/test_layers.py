@@ -75,7 +75,6 @@ ROOMS: tuple[Room, ...] = (
         "simulator",
         "uvicorn",
         msgspec="a program of its own: reads requests and writes chunks as a gateway does, not as our client does",
-        yaml="reads its own file of models, with keys that the run's configuration does not know",
     ),
     room(5, "testing"),
     room(6, "cli", "click"),

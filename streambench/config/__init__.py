@@ -16,8 +16,8 @@ from streambench.config.schema import (
     Timeouts,
     Tls,
     Warmup,
-    slug,
 )
+from streambench.config.values import slug
 
 __all__ = [
     "Config",

@@ -33,6 +33,9 @@ Whole = Annotated[int, BeforeValidator(not_bool)]
 Number = Annotated[float, BeforeValidator(not_bool), Field(allow_inf_nan=False)]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
 Label = Annotated[str, AfterValidator(label)]
+BaseUrl = Annotated[str, AfterValidator(base_url)]
+ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
+Folder = Annotated[Path, BeforeValidator(folder)]
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
 
 _LABEL = "text on one line (put numbers in quotes)"
@@ -50,36 +53,34 @@ class Frozen(BaseModel):
 class GatewayLimits(Frozen):
     """Caps that keep a run from hurting a server; None is no cap."""
 
-    requests_per_minute: Number | None = Field(None, ge=1e-3, le=1e9, description="a number above 0")
-    max_concurrency: Whole | None = Field(None, ge=1, description="a whole number from 1")
+    requests_per_minute: Number | None = Field(default=None, ge=1e-3, le=1e9, description="a number above 0")
+    max_concurrency: Whole | None = Field(default=None, ge=1, description="a whole number from 1")
 
 
 class Tls(Frozen):
-    ca_bundle: Path | None = Field(None, description=_FILE)
-    client_cert: Path | None = Field(None, description=_FILE)
-    client_key: Path | None = Field(None, description=_FILE)
-    verify: bool = Field(True, description=_SWITCH)
+    ca_bundle: Path | None = Field(default=None, description=_FILE)
+    client_cert: Path | None = Field(default=None, description=_FILE)
+    client_key: Path | None = Field(default=None, description=_FILE)
+    verify: bool = Field(default=True, description=_SWITCH)
 
 
 class FileGateway(Frozen):
     """A gateway as the file says it, `${NAME}` filled in."""
 
-    base_url: Annotated[str, AfterValidator(base_url)] = Field(
-        description="`embedded`, or a URL such as https://gateway.example/v1"
-    )
-    api_key: str | None = Field(None, repr=False, exclude=True, description="${NAME} or none")
+    base_url: BaseUrl = Field(description="`embedded`, or a URL such as https://gateway.example/v1")
+    api_key: str | None = Field(default=None, repr=False, exclude=True, description="${NAME} or none")
     headers: Headers = Field(
         default_factory=dict, repr=False, exclude=True, description="a mapping of header names to texts on one line"
     )
     limits: GatewayLimits = GatewayLimits()
-    models: Path | None = Field(None, description="the path of a file with the embedded gateway's models")
-    include_usage: bool = Field(True, description=_SWITCH)
-    proxy: Annotated[str, AfterValidator(proxy_url)] | None = Field(
-        None, description="a URL such as http://proxy.example:3128 or socks5://proxy.example:1080"
+    models: Path | None = Field(default=None, description="the path of a file with the embedded gateway's models")
+    include_usage: bool = Field(default=True, description=_SWITCH)
+    proxy: ProxyUrl | None = Field(
+        default=None, description="a URL such as http://proxy.example:3128 or socks5://proxy.example:1080"
     )
-    http2: bool = Field(False, description=_SWITCH)
+    http2: bool = Field(default=False, description=_SWITCH)
     tls: Tls = Tls()
-    connections: Literal["warm", "reuse", "new"] = Field("warm", description="warm, reuse, new")
+    connections: Literal["warm", "reuse", "new"] = Field(default="warm", description="warm, reuse, new")
 
     @property
     def embedded(self) -> bool:
@@ -109,12 +110,12 @@ class Model(Frozen):
     """One model to measure. Without an alias it goes by its model's name."""
 
     model: Label = Field(description=_LABEL)
-    alias: Label = Field("", description=_LABEL)
-    gateway: str = Field("", description="the name of a gateway")
+    alias: Label = Field(default="", description=_LABEL)
+    gateway: str = Field(default="", description="the name of a gateway")
     params: dict[str, Any] = Field(default_factory=dict, description="request parameters, as in {max_tokens: 64}")
     price: Price | None = None
     limits: GatewayLimits = GatewayLimits()
-    include_usage: bool | None = Field(None, description=_SWITCH)
+    include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""
 
     @model_validator(mode="before")
@@ -128,30 +129,30 @@ class Model(Frozen):
 class Load(Frozen):
     """`concurrency` holds in closed loop only; `rate`, in requests per second, in open loop only."""
 
-    mode: Literal["closed", "constant", "poisson"] = Field("closed", description="closed, constant, poisson")
-    concurrency: Whole = Field(4, ge=1, le=100_000, description="a whole number from 1")
-    rate: Number | None = Field(None, ge=1e-6, le=1e6, description="requests per second, a number above 0")
+    mode: Literal["closed", "constant", "poisson"] = Field(default="closed", description="closed, constant, poisson")
+    concurrency: Whole = Field(default=4, ge=1, le=100_000, description="a whole number from 1")
+    rate: Number | None = Field(default=None, ge=1e-6, le=1e6, description="requests per second, a number above 0")
 
 
 class Warmup(Frozen):
-    requests: Whole = Field(1, ge=0, le=1_000_000, description="a whole number from 0")
+    requests: Whole = Field(default=1, ge=0, le=1_000_000, description="a whole number from 0")
     """For each model."""
 
 
 class Timeouts(Frozen):
     """In seconds. `idle` is the longest wait between two reads of a stream."""
 
-    connect: Seconds = Field(10.0, description=_SECONDS)
-    first_chunk: Seconds = Field(60.0, description=_SECONDS)
-    idle: Seconds = Field(30.0, description=_SECONDS)
-    total: Seconds = Field(600.0, description=_SECONDS)
+    connect: Seconds = Field(default=10.0, description=_SECONDS)
+    first_chunk: Seconds = Field(default=60.0, description=_SECONDS)
+    idle: Seconds = Field(default=30.0, description=_SECONDS)
+    total: Seconds = Field(default=600.0, description=_SECONDS)
 
 
 class Limits(Frozen):
     """When a run ends early; None is no limit. In the file the first is called `duration`."""
 
-    duration_s: Seconds | None = Field(None, validation_alias="duration", description=_SECONDS)
-    requests: Whole | None = Field(None, ge=1, description="a whole number from 1")
+    duration_s: Seconds | None = Field(default=None, validation_alias="duration", description=_SECONDS)
+    requests: Whole | None = Field(default=None, ge=1, description="a whole number from 1")
 
 
 class Settings(Frozen):
@@ -162,13 +163,13 @@ class Settings(Frozen):
         min_length=1, description="a list of models, each a name or a mapping such as {model: gpt-4o, alias: big}"
     )
     load: Load = Load()
-    repeats: Whole = Field(1, ge=1, le=1_000_000, description="a whole number from 1")
+    repeats: Whole = Field(default=1, ge=1, le=1_000_000, description="a whole number from 1")
     warmup: Warmup = Warmup()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
-    seed: Whole = Field(0, ge=0, lt=2**63, description="a whole number from 0")
-    output: Annotated[Path, BeforeValidator(folder)] = Field(Path("results"), description="a folder's path")
-    keep_text: bool = Field(False, description=_SWITCH)
+    seed: Whole = Field(default=0, ge=0, lt=2**63, description="a whole number from 0")
+    output: Folder = Field(default=Path("results"), description="a folder's path")
+    keep_text: bool = Field(default=False, description=_SWITCH)
     """Whether the journal keeps the text of outputs."""
 
 
@@ -178,8 +179,8 @@ class FileConfig(Settings):
     gateways: dict[Label, FileGateway] = Field(
         min_length=1, description="a mapping of names to gateways, as in {hub: {base_url: ..., api_key: ...}}"
     )
-    suite: str | None = Field(None, description="the path of a suite file (or `prompts:` with a list)")
-    prompts: list[Any] | None = Field(None, description="a list of prompts (or `suite:` with a file)")
+    suite: str | None = Field(default=None, description="the path of a suite file (or `prompts:` with a list)")
+    prompts: list[Any] | None = Field(default=None, description="a list of prompts (or `suite:` with a file)")
 
 
 class Config(Settings):

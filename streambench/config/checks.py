@@ -1,0 +1,115 @@
+"""Relations between keys: which need, exclude or name one another.
+
+On the way: a step of load.py over the Draft, before the schema, so that they are told even if another part is wrong.
+Each check looks only at values of the right kind; the others are the schema's to refuse.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streambench.config.credentials import variable_for
+from streambench.config.draft import Draft
+from streambench.documents import KeyPath, nearest, shown
+from streambench.suite import RESERVED_PARAMS
+
+_OPEN_LOOPS = ("constant", "poisson")
+
+
+def complete_models(draft: Draft) -> None:
+    """A plain text means a model of that name; without a gateway it goes to the only, or first, one."""
+    gateways = draft.data.get("gateways")
+    first = next(iter(gateways), None) if isinstance(gateways, dict) else None
+    models = draft.data.get("models")
+    if isinstance(models, list):
+        models[:] = [{"model": model} if isinstance(model, str) else model for model in models]
+    for _, model in draft.models():
+        if model.get("gateway") is None and first is not None:
+            model["gateway"] = first
+
+
+def check_relations(draft: Draft) -> None:
+    for name, gateway in draft.gateways():
+        _check_gateway(draft, gateway, ("gateways", name), variable_for(name))
+    _check_aliases(draft)
+    for index, model in draft.models():
+        _check_model(draft, model, ("models", index))
+    _check_load(draft, draft.data.get("load"))
+    _check_prompts_given(draft)
+
+
+def _check_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    if gateway.get("base_url") == "embedded":
+        if gateway.get("models") is None:
+            draft.refuse(
+                (*path, "models"), "is required with `base_url: embedded`", accepted="the path of a models file"
+            )
+    else:
+        _check_real_gateway(draft, gateway, path, variable)
+    tls = gateway.get("tls")
+    if isinstance(tls, dict) and tls.get("client_key") is not None and tls.get("client_cert") is None:
+        draft.refuse((*path, "tls", "client_cert"), "is required with client_key", accepted="the certificate's path")
+
+
+def _check_real_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    if gateway.get("models") is not None:
+        accepted = "no `models` here; what to measure is listed under the top-level `models:`"
+        draft.refuse((*path, "models"), "goes with `base_url: embedded` only", accepted=accepted)
+    if "api_key" not in gateway and ("base_url" in gateway or draft.is_refused((*path, "base_url"))):
+        accepted = f"`api_key: ${{{variable}}}` with `export {variable}=...`, or `api_key: none`"
+        draft.refuse((*path, "api_key"), "is required", accepted=accepted)
+
+
+def _check_aliases(draft: Draft) -> None:
+    first: dict[str, int] = {}
+    for index, model in draft.models():
+        alias = model.get("alias") or model.get("model")
+        if not isinstance(alias, str):
+            continue
+        earlier = first.setdefault(alias.strip(), index)
+        if earlier != index:
+            line = draft.place(("models", earlier))[1]
+            other = f"the model in line {line}" if line else f"models.{earlier}"
+            message = f"goes by the same name as {other}"
+            draft.refuse(("models", index, "alias"), message, shown(alias), "an alias of its own")
+
+
+def _check_model(draft: Draft, model: dict[str, Any], path: KeyPath) -> None:
+    gateways = draft.data.get("gateways")
+    name = model.get("gateway")
+    if isinstance(gateways, dict) and isinstance(name, str) and name not in gateways:
+        message = f"there is no such gateway{nearest(name, gateways)}"
+        draft.refuse((*path, "gateway"), message, shown(name), ", ".join(gateways) or None)
+    params = model.get("params")
+    if isinstance(params, dict):
+        for param in sorted(params.keys() & RESERVED_PARAMS):
+            draft.refuse((*path, "params", param), f"may not be set: {RESERVED_PARAMS[param]}")
+
+
+def _check_load(draft: Draft, load: Any) -> None:
+    if not isinstance(load, dict):
+        return
+    mode = load.get("mode", "closed")
+    if mode in _OPEN_LOOPS:
+        _check_open_loop(draft, load, mode)
+    elif mode == "closed" and load.get("rate") is not None:
+        message = "has no meaning in closed loop, where the next request waits for a reply"
+        draft.refuse(("load", "rate"), message, accepted="concurrency; or `mode: constant` or `poisson` with this rate")
+
+
+def _check_open_loop(draft: Draft, load: dict[str, Any], mode: str) -> None:
+    if load.get("rate") is None:
+        message = f"is required with `mode: {mode}`"
+        draft.refuse(("load", "rate"), message, accepted="requests per second, a number above 0")
+    if "concurrency" in load:
+        message = f"has no meaning with `mode: {mode}`, which sends on schedule whether replies come or not"
+        accepted = "rate; `limits: {max_concurrency: ...}` of a gateway or model caps parallel requests"
+        draft.refuse(("load", "concurrency"), message, accepted=accepted)
+
+
+def _check_prompts_given(draft: Draft) -> None:
+    given = [key for key in ("suite", "prompts") if draft.data.get(key) is not None]
+    if len(given) == 2:
+        draft.refuse(("prompts",), "stands beside `suite`", accepted="one of `suite` and `prompts`")
+    elif not given:
+        draft.refuse(("suite",), "is required", accepted="`suite:` with a file's path, or `prompts:` with a list")

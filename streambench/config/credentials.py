@@ -1,0 +1,93 @@
+"""Keys come from the environment only: literal ones are refused before `${NAME}` is filled in.
+
+On the way: a step of load.py over the Draft. A refused literal leaves the data at once, and no message repeats it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from streambench.config.draft import Draft
+from streambench.documents import KeyPath
+from streambench.secrets import is_secret_name, looks_secret
+
+VARIABLE = re.compile(r"\$\{([^{}]*)\}")
+_USERINFO = re.compile(r"[a-zA-Z][\w+.-]*://([^/?#]*)@")
+_SCHEME_WORD = re.compile(r"(?:bearer|basic|token)\s+", re.IGNORECASE)
+
+
+def check_credentials(draft: Draft) -> None:
+    for name, gateway in draft.gateways():
+        path = ("gateways", name)
+        _check_api_key(draft, gateway, path, variable_for(name))
+        _check_headers(draft, gateway.get("headers"), (*path, "headers"), variable_for(name, "HEADER"))
+        for key in ("base_url", "proxy"):
+            _check_url(draft, gateway, (*path, key), variable_for(name, "PASSWORD"))
+
+
+def variable_for(name: str, what: str = "API_KEY") -> str:
+    """The environment variable to suggest for a gateway's key: `HUB_API_KEY`."""
+    stem = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+    prefix = "MY_" if not stem or stem[0].isdigit() else ""
+    return f"{prefix}{stem}_{what}" if stem else f"{prefix}{what}"
+
+
+def _check_api_key(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    """Leaves `${NAME}`, or None for a server without a key."""
+    key = gateway.get("api_key")
+    if isinstance(key, str) and key.strip().lower() == "none":
+        gateway["api_key"] = None
+    elif isinstance(key, str) and VARIABLE.fullmatch(key.strip()):
+        gateway["api_key"] = key.strip()
+    elif "api_key" in gateway:
+        _refuse_api_key(draft, gateway, (*path, "api_key"), variable)
+
+
+def _refuse_api_key(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    key = gateway["api_key"]
+    accepted = f"`api_key: ${{{variable}}}` with `export {variable}=...`, or `api_key: none`"
+    if key is None or key == "":
+        draft.refuse(path, "is empty", accepted=accepted)
+    elif isinstance(key, str) and VARIABLE.search(key):
+        draft.refuse(path, "must be one variable and nothing else", accepted=accepted)
+    else:
+        draft.refuse(path, "a key must not stand in the file", accepted=accepted)
+    _remember(draft, key)
+    gateway["api_key"] = None
+
+
+def _check_headers(draft: Draft, headers: Any, path: KeyPath, variable: str) -> None:
+    if not isinstance(headers, dict):
+        return
+    for name, value in headers.items():
+        if value is not None and _is_literal_secret(name, str(value)):
+            accepted = f"`{name}: ${{{variable}}}` with `export {variable}=...`"
+            draft.refuse((*path, name), "a secret must not stand in the file", accepted=accepted)
+            _remember(draft, _SCHEME_WORD.sub("", str(value)))
+            headers[name] = ""
+
+
+def _is_literal_secret(name: str, value: str) -> bool:
+    return not VARIABLE.search(value) and (is_secret_name(name) or looks_secret(value))
+
+
+def _check_url(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    key = str(path[-1])
+    url = gateway.get(key)
+    if not isinstance(url, str):
+        return
+    userinfo = _USERINFO.match(url)
+    if userinfo and not VARIABLE.search(userinfo[1].rpartition(":")[2]):
+        mend = f"https://${{{variable.replace('PASSWORD', 'USER')}}}:${{{variable}}}@..."
+        draft.refuse(path, "a password must not stand in the file", accepted=f"a URL without one, or {mend}")
+        _remember(draft, *userinfo[1].split(":", 1))
+        del gateway[key]
+    elif looks_secret(VARIABLE.sub("", url[userinfo.end() :] if userinfo else url)):
+        draft.refuse(path, "a key must not stand in the file", accepted="${NAME} in its place")
+        del gateway[key]
+
+
+def _remember(draft: Draft, *values: object) -> None:
+    """So that no other message shows it either."""
+    draft.secret_values.update(str(value) for value in values if value is not None)

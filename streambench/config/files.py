@@ -1,0 +1,88 @@
+"""Finds the files that a config names: beside the config first, then from the current folder; and loads the suite.
+
+On the way: a step of load.py over the Draft.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from streambench.config.draft import Draft
+from streambench.documents import Document, KeyPath, shown
+from streambench.errors import SuiteError
+from streambench.suite import Suite, load_suite, suite_from
+
+_TLS_FILES = ("ca_bundle", "client_cert", "client_key")
+INLINE = "inline"
+
+
+def find_files(draft: Draft) -> None:
+    """Puts where each was found into the data; the suite's path stays as written, for the header."""
+    for name, gateway in draft.gateways():
+        path = ("gateways", name)
+        _find_in(draft, gateway, (*path, "models"))
+        tls = gateway.get("tls")
+        for key in _TLS_FILES:
+            if isinstance(tls, dict):
+                _find_in(draft, tls, (*path, "tls", key))
+
+
+def load_prompts(draft: Draft) -> Suite | None:
+    """The suite, from its file or from inline prompts; None where there is a problem."""
+    try:
+        if isinstance(draft.data.get("suite"), str):
+            found = find(draft, draft.data["suite"], ("suite",))
+            return load_suite(found) if found else None
+        return _inline(draft) if isinstance(draft.data.get("prompts"), list) else None
+    except SuiteError as error:
+        draft.suite_problems.extend(error.problems)
+    return None
+
+
+def _inline(draft: Draft) -> Suite:
+    option = next((option for path, option in draft.origins.items() if path[0] == "prompts"), None)
+    document = Document(option or draft.document.file, draft.data, {} if option else draft.document.lines)
+    return suite_from(document, INLINE, at=("prompts",))
+
+
+def _find_in(draft: Draft, mapping: dict[str, Any], path: KeyPath) -> None:
+    value = mapping.get(str(path[-1]))
+    if isinstance(value, str) and not draft.is_refused(path):
+        found = find(draft, value, path)
+        mapping[str(path[-1])] = str(found) if found else None
+
+
+def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
+    """The file's place. A missing one is a problem that names every place tried."""
+    wanted = _at_home(Path(text))
+    places = list(dict.fromkeys([draft.folder / wanted, wanted]))
+    for place in places:
+        if text.strip() and _exists(place):
+            return place
+    tried = " or ".join(str(_readable(place)) for place in places)
+    draft.refuse(path, "no such file", shown(text), f"a file; looked for {tried}")
+    return None
+
+
+def _at_home(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user: then it is a name like any other
+        return path
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name too long, or one that no file can have
+        return False
+
+
+def _readable(path: Path) -> str:
+    """Absolute, since `relative to what?` is the question when a file is not found."""
+    try:
+        text = str(path.absolute())
+    except (OSError, ValueError):
+        text = str(path)
+    return shown(text, limit=300)[1:-1]

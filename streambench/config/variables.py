@@ -1,0 +1,113 @@
+"""Fills `${NAME}` in, under `gateways` only, from the environment and from `.env` beside the config.
+
+On the way: a step of load.py over the Draft. What was filled in is remembered: as a secret, and by its path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from streambench.config.credentials import VARIABLE
+from streambench.config.draft import Draft
+from streambench.config.values import is_header_safe
+from streambench.documents import KeyPath, shown
+from streambench.errors import Problem
+
+DOTENV = ".env"
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_MIN_URL_SECRET = 6
+
+
+def expand(draft: Draft, env: Mapping[str, str]) -> None:
+    found = list(_texts_with_variables(draft.data.get("gateways"), ("gateways",)))
+    if not found:
+        return
+    values = {**_read_dotenv(draft), **{name: value for name, value in env.items() if value}}
+    for path, text in found:
+        _fill_in(draft, path, text, values)
+
+
+def _texts_with_variables(data: Any, path: KeyPath) -> list[tuple[KeyPath, str]]:
+    match data:
+        case dict():
+            return [hit for key, inner in data.items() for hit in _texts_with_variables(inner, (*path, key))]
+        case list():
+            return [hit for index, inner in enumerate(data) for hit in _texts_with_variables(inner, (*path, index))]
+        case str() if "${" in data:
+            return [(path, data)]
+    return []
+
+
+def _read_dotenv(draft: Draft) -> dict[str, str]:
+    """The file's variables that are not empty. `${` inside of values is left as it is, keys may hold any sign."""
+    path = draft.folder / DOTENV
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # here, because most configs have no such file
+
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeDecodeError) as error:
+        why = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else f"cannot be read: {error.strerror}"
+        draft.problems.setdefault((), []).append(Problem(why, file=str(path), accepted="lines of NAME=value"))
+        return {}
+    return {name: value for name, value in values.items() if value}
+
+
+def _fill_in(draft: Draft, path: KeyPath, text: str, values: Mapping[str, str]) -> None:
+    names = tuple(VARIABLE.findall(text))
+    draft.variables[path] = names
+    if "${" in VARIABLE.sub("", text):
+        draft.refuse(path, "a `${` is never closed", accepted="${NAME}")
+    for name in dict.fromkeys(names):
+        _check_variable(draft, path, name, values)
+    if draft.is_refused(path):
+        return
+    expanded = VARIABLE.sub(lambda match: values[match[1]], text)
+    _set(draft.data, path, expanded)
+    draft.secret_values.update(_secrets_in(path, expanded, [values[name] for name in names]))
+
+
+def _check_variable(draft: Draft, path: KeyPath, name: str, values: Mapping[str, str]) -> None:
+    if not _NAME.fullmatch(name):
+        draft.refuse(path, "is no variable's name", f"${{{shown(name)[1:-1]}}}", "${NAME} of letters, digits and _")
+    elif name not in values:
+        dotenv = draft.folder / DOTENV
+        draft.refuse(path, f"{name} is not set, or empty", accepted=f"`export {name}=...`, or {name}=... in {dotenv}")
+    elif path[2:] == ("api_key",) and not is_header_safe(values[name]):
+        draft.refuse(
+            path,
+            f"{name} holds a character that no header can carry",
+            accepted="a key of ASCII characters, without a line break",
+        )
+
+
+def _set(data: Any, path: KeyPath, value: str) -> None:
+    for step in path[:-1]:
+        data = data[step]
+    data[path[-1]] = value
+
+
+def _secrets_in(path: KeyPath, expanded: str, values: list[str]) -> set[str]:
+    """In headers and keys every value is one. Of a URL its host is not, or every message about it would be blank."""
+    match path[2:3]:
+        case ("base_url" | "proxy",):
+            return _secrets_in_url(expanded, values)
+        case ("limits" | "models" | "tls" | "include_usage" | "http2" | "connections",):
+            return set()
+    return set(values)
+
+
+def _secrets_in_url(url: str, values: list[str]) -> set[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return set()
+    userinfo = parts.netloc.rpartition("@")[0]
+    credentials = {form for part in userinfo.split(":", 1) for form in (part, unquote(part))}
+    queried = {value for _, value in parse_qsl(parts.query)}
+    filled_in = {value for value in values if value in parts.path and len(value) >= _MIN_URL_SECRET}
+    return {value for value in credentials | queried | filled_in if value}
