@@ -5,17 +5,21 @@ Chunks decode into typed structs; one whose types are off is read leniently, fie
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
 
-from streambench.records import ChunkTimeline, Failure, Usage
+from streambench.records import GENERATED, ChunkTimeline, Failure, Usage
 from streambench.sse import Event, SseReader
 
 MESSAGE_LIMIT = 500
 """Characters of a gateway's message that are kept."""
 
 DONE = b"[DONE]"
+
+LARGEST_NUMBER = 2**53
+"""Of tokens and dollars: up to here every reader of the journal is exact; beyond it a gateway talks nonsense."""
 
 
 class _Function(msgspec.Struct):
@@ -52,6 +56,9 @@ class _Chunk(msgspec.Struct):
 
 _typed = msgspec.json.Decoder(_Chunk).decode
 _untyped = msgspec.json.Decoder().decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_ESCAPE = re.compile(rb"(?s)\\(?:u(?i:d[89ab][\da-f]{2})\\u(?i:d[c-f][\da-f]{2})|(u(?i:d[89a-f][\da-f]{2}))|.)")
+"""An escape in a JSON string; the group holds half a surrogate pair that has no other half."""
 
 
 class StreamDecoder:
@@ -110,22 +117,25 @@ class StreamDecoder:
 
     def _take(self, event: Event, offset_ns: int, read: int) -> None:
         self.last_event_ns = offset_ns
-        if event.data == DONE:
+        if event.data.strip() == DONE:
             self.done = True
+        elif event.name == b"error":
+            self._take_error(failure_from_body("stream_error", event.data))
+        elif (chunk := self._decode(event.data)) is None:
             return
-        chunk = self._decode(event.data)
-        if chunk is None:
-            return
-        if event.name == b"error" or chunk.error:
-            self._take_error(event, chunk)
-            return
+        elif chunk.error:
+            self._take_error(failure_from_plain("stream_error", {"error": chunk.error}))
+        else:
+            self._take_chunk(chunk, offset_ns, read)
+
+    def _take_chunk(self, chunk: _Chunk, offset_ns: int, read: int) -> None:
         kind, chars = self._generated(chunk)
         self._note(chunk)
         self._offset_ns.append(offset_ns)
         self._kind.append(kind)
         self._chars.append(chars)
         self._read.append(read)
-        if kind in "tcfx":
+        if kind in GENERATED:
             self.last_generated_ns = offset_ns
 
     def _decode(self, data: bytes) -> _Chunk | None:
@@ -133,16 +143,22 @@ class StreamDecoder:
             return _typed(data)
         except msgspec.ValidationError:
             return self._decode_leniently(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._malformed(str(error))
+        except _UNREADABLE as error:
+            whole = _without_half_pairs(data)
+            if whole != data:
+                return self._decode(whole)
+            self._malformed(str(error))
+            return None
 
     def _decode_leniently(self, data: bytes) -> _Chunk | None:
         try:
             plain = _untyped(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._malformed(str(error))
+        except _UNREADABLE as error:
+            self._malformed(str(error))
+            return None
         if not isinstance(plain, dict):
-            return self._malformed(f"the frame is {type(plain).__name__}, not an object")
+            self._malformed(f"the frame is {type(plain).__name__}, not an object")
+            return None
         return _lenient_chunk(plain)
 
     def _malformed(self, why: str) -> None:
@@ -150,10 +166,9 @@ class StreamDecoder:
         if self.malformed_why is None:
             self.malformed_why = why[:MESSAGE_LIMIT]
 
-    def _take_error(self, event: Event, chunk: _Chunk) -> None:
+    def _take_error(self, failure: Failure) -> None:
         if self.error_frame is None:
-            body = _untyped(event.data) if chunk.error is None else {"error": chunk.error}
-            self.error_frame = failure_from_plain("stream_error", body)
+            self.error_frame = failure
 
     def _note(self, chunk: _Chunk) -> None:
         """What the stream says of itself: the first id and model, the first finish reason, the last usage."""
@@ -231,13 +246,13 @@ def failure_from_body(kind: str, body: bytes, *, status: int | None = None) -> F
     """What an error body says, be it JSON with or without `error`, plain text or HTML."""
     try:
         plain = _untyped(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         plain = _title(body.decode("utf-8", "replace"))
     return failure_from_plain(kind, plain, status=status)
 
 
 def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> Failure:
-    error = plain.get("error", plain) if isinstance(plain, dict) else plain
+    error = _first(plain.get("error"), plain) if isinstance(plain, dict) else plain
     if not isinstance(error, dict):
         return Failure(kind=kind, message=_text(error), status=status)
     message = _first(*(error.get(key) for key in ("message", "detail", "html-message", "msg", "error", "type")))
@@ -261,8 +276,15 @@ def _title(text: str) -> str:
 def _text(value: object) -> str:
     if value is None:
         return ""
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = value if isinstance(value, str) else _json(value)
     return text[:MESSAGE_LIMIT]
+
+
+def _json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value).decode()
+    except RecursionError:  # writing reaches a little less deep than reading
+        return "(too deeply nested)"
 
 
 def _status(code: object) -> int | None:
@@ -274,13 +296,15 @@ def _status(code: object) -> int | None:
 def _count(plain: dict[str, Any], *keys: str) -> int | None:
     for key in keys:
         value = plain.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER:
             return value
     return None
 
 
 def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER:
+        return float(value)
+    return None
 
 
 def _dict(value: object) -> dict[str, Any]:
@@ -293,6 +317,11 @@ def _first(*values: Any) -> Any:
 
 def _bounded(value: str | None) -> str | None:
     return value[:200] if value else None
+
+
+def _without_half_pairs(data: bytes) -> bytes:
+    """Halves of surrogate pairs become U+FFFD: gateways that count in UTF-16 cut an emoji between two chunks."""
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], data)
 
 
 def _lenient_chunk(plain: dict[str, Any]) -> _Chunk:
@@ -346,4 +375,4 @@ def _content(value: object) -> str | None:
     if isinstance(value, list):
         parts = [part.get("text") if isinstance(part, dict) else part for part in value]
         return "".join(part for part in parts if isinstance(part, str))
-    return msgspec.json.encode(value).decode()
+    return _json(value)

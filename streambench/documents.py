@@ -30,6 +30,7 @@ KeyPath = tuple[str | int, ...]
 
 MAX_DEPTH = 100
 MAX_ALIASED = 100_000
+_MAX_DIGITS = 300
 
 _TAG = "tag:yaml.org,2002:"
 
@@ -399,6 +400,8 @@ def _join_surrogates(text: str) -> str:
 
 
 def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:  # Python itself will not print longer ones
+        raise ValueError("too many digits")
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
 

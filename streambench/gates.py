@@ -53,7 +53,7 @@ class Gate:
 
 
 class Gates:
-    """The gates a ticket has to pass, narrow ones first: its model's, then its gateway's. Keys without caps cost nothing.
+    """The gates a ticket has to pass, narrow ones first: its model's, then its gateway's. Uncapped keys cost nothing.
 
     So who waits at a model's gate holds nothing that other models need, and keeps its turn at the model's throttle
     until it is past the gateway's: no allowance gathers between the two, to go out in a burst.

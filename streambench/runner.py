@@ -20,7 +20,7 @@ AHEAD = 256
 
 
 class Armed(Protocol):
-    """A request that is built and held. Either `fire` and then `record` is called, once each, or `discard`."""
+    """A request that is built and held. `fire` and then `record` are called, once each; `discard` where no more is."""
 
     @property
     def ticket(self) -> Ticket: ...
@@ -105,29 +105,36 @@ class Runner:
     async def run(self, tickets: Sequence[Ticket], pace: Pace) -> PhaseEnd:
         """Runs the tickets to the end, or until stopped. Raises what a sink raised, once everything is at rest."""
         armoury = _Armoury(self._arm, tickets, pace.ahead, self._stopping)
-        quiet: asyncio.Queue[Armed | None] = asyncio.Queue()
         arming = asyncio.create_task(armoury.fill())
-        if pace.concurrency is not None:  # the first burst is the hard part: have a request in hand for every lane
-            await armoury.filled.wait()
+        try:
+            if pace.concurrency is not None:  # the first burst is the hard part: have a request in hand for every lane
+                await armoury.filled.wait()
+            return await self._run_armed(armoury, pace)
+        finally:
+            await armoury.empty(arming)
+
+    async def _run_armed(self, armoury: _Armoury, pace: Pace) -> PhaseEnd:
+        quiet: asyncio.Queue[Armed | None] = asyncio.Queue()
         started = self._clock.now_ns()
         limit = asyncio.create_task(self._stop_in_time(started, pace))
         collecting = asyncio.create_task(self._collect(quiet))
         sending = asyncio.create_task(self._send(armoury, quiet, pace, started))
         try:
             fired = await self._until_sent(sending, collecting)
-        finally:
             ended = self._clock.now_ns()
+        finally:
             limit.cancel()
-            quiet.put_nowait(None)
-            await collecting
-            await armoury.empty(arming)
+            await self._collected(collecting, quiet)
         return PhaseEnd(started, ended, fired, self._stopped)
 
     async def _until_sent(self, sending: asyncio.Task[int], collecting: asyncio.Task[None]) -> int:
         """A collector that dies can keep nothing more: what is under way is broken off rather than paid for in vain."""
-        await asyncio.wait((sending, collecting), return_when=asyncio.FIRST_COMPLETED)
-        if not sending.done():
-            self.abort()
+        try:
+            await asyncio.wait((sending, collecting), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not sending.done():
+                self.abort()
+                await asyncio.wait((sending,))
         return await sending
 
     async def _send(self, armoury: _Armoury, quiet: asyncio.Queue[Armed | None], pace: Pace, started: int) -> int:
@@ -136,6 +143,8 @@ class Runner:
             await line.keep_schedule(started)
         else:
             await line.run_lanes(pace.concurrency)
+        if line.fault is not None:
+            raise line.fault
         return line.fired
 
     async def _collect(self, quiet: asyncio.Queue[Armed | None]) -> None:
@@ -145,6 +154,16 @@ class Runner:
             for sink in self._sinks:
                 sink(record)
             await asyncio.sleep(0)
+
+    async def _collected(self, collecting: asyncio.Task[None], quiet: asyncio.Queue[Armed | None]) -> None:
+        """Waits until the last record is taken; what a collector that died left behind is dropped."""
+        quiet.put_nowait(None)
+        try:
+            await collecting
+        finally:
+            while not quiet.empty():
+                if (armed := quiet.get_nowait()) is not None:
+                    await armed.discard()
 
     async def _stop_in_time(self, started: int, pace: Pace) -> None:
         if pace.stop_after_ns is not None:
@@ -165,7 +184,7 @@ class Runner:
 
     async def pass_gates(self, armed: Armed) -> list[Gate] | None:
         """The gates to leave again; None if the run was stopped while waiting."""
-        keys = (f"gateway:{armed.ticket.gateway}", f"model:{armed.ticket.model}")
+        keys = (f"model:{armed.ticket.model}", f"gateway:{armed.ticket.gateway}")
         if self._gates.free(keys):
             return None if self._stopped else []
         entering = asyncio.create_task(self._gates.enter(keys))
@@ -204,12 +223,13 @@ class _Armoury:
         self._room = asyncio.Semaphore(ahead)
         self._armed: asyncio.Queue[Armed | None] = asyncio.Queue()
         self._stopping = stopping
+        self._closed = False
 
     async def fill(self) -> None:
         try:
             for ticket in self._tickets:
                 await self._room.acquire()
-                if self._stopping.is_set():
+                if self._closed or self._stopping.is_set():
                     break
                 self._armed.put_nowait(await self._arm(ticket))
                 if self._armed.qsize() >= self._ahead:
@@ -229,18 +249,27 @@ class _Armoury:
         return armed
 
     async def empty(self, filling: asyncio.Task[None]) -> None:
-        """Waits for the filling to end and drops what was not sent."""
+        """Waits for the filling to end and drops what was not sent. Raises what `arm` raised."""
+        self._closed = True
         self._room.release()
-        await filling
-        while (armed := self._armed.get_nowait()) is not None:
-            await armed.discard()
+        try:
+            await filling
+        finally:
+            while not self._armed.empty():
+                if (armed := self._armed.get_nowait()) is not None:
+                    await armed.discard()
 
 
 class _Line:
-    """From the armoury to the wire: by lanes or by the schedule. What has gone quiet is handed on for its record."""
+    """From the armoury to the wire: by lanes or by the schedule. What has gone quiet is handed on for its record.
+
+    `fault` is the first error that no request should raise. It breaks the run off by `abort`, so that what is under
+    way is still recorded; the task group would cancel it.
+    """
 
     def __init__(self, runner: Runner, armoury: _Armoury, quiet: asyncio.Queue[Armed | None]) -> None:
         self.fired = 0
+        self.fault: Exception | None = None
         self._runner = runner
         self._armoury = armoury
         self._quiet = quiet
@@ -248,7 +277,7 @@ class _Line:
     async def run_lanes(self, concurrency: int) -> None:
         async with asyncio.TaskGroup() as lanes:
             for _ in range(concurrency):
-                lanes.create_task(self._run_lane())
+                lanes.create_task(self._guarded(self._run_lane()))
 
     async def keep_schedule(self, started: int) -> None:
         async with asyncio.TaskGroup() as requests:
@@ -257,7 +286,14 @@ class _Line:
                 if not await self._runner.sleep_until(due):
                     await armed.discard()
                     return
-                requests.create_task(self._dispatch(armed, due))
+                requests.create_task(self._guarded(self._dispatch(armed, due)))
+
+    async def _guarded(self, work: Awaitable[object]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001  # raised again once everything is at rest
+            self.fault = self.fault or error
+            self._runner.abort()
 
     async def _run_lane(self) -> None:
         """One request after another; the next is due at the moment the lane is free."""

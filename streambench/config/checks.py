@@ -10,6 +10,7 @@ from typing import Any
 
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
+from streambench.config.values import meant_embedded
 from streambench.documents import KeyPath, nearest, shown
 from streambench.suite import RESERVED_PARAMS
 
@@ -55,7 +56,7 @@ def _check_real_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, va
     if gateway.get("models") is not None:
         accepted = "no `models` here; what to measure is listed under the top-level `models:`"
         draft.refuse((*path, "models"), "goes with `base_url: embedded` only", accepted=accepted)
-    if "api_key" not in gateway and ("base_url" in gateway or draft.is_refused((*path, "base_url"))):
+    if "api_key" not in gateway and not meant_embedded(str(gateway.get("base_url"))):
         accepted = f"`api_key: ${{{variable}}}` with `export {variable}=...`, or `api_key: none`"
         draft.refuse((*path, "api_key"), "is required", accepted=accepted)
 
@@ -66,7 +67,7 @@ def _check_aliases(draft: Draft) -> None:
         alias = model.get("alias") or model.get("model")
         if not isinstance(alias, str):
             continue
-        earlier = first.setdefault(alias.strip(), index)
+        earlier = first.setdefault(alias, index)
         if earlier != index:
             line = draft.place(("models", earlier))[1]
             other = f"the model in line {line}" if line else f"models.{earlier}"

@@ -9,7 +9,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    field_serializer,
+    model_validator,
+)
 
 from streambench.config.masked import masked_config, masked_gateway
 from streambench.config.values import (
@@ -24,7 +33,7 @@ from streambench.config.values import (
     slug,
 )
 from streambench.documents import KeyPath
-from streambench.secrets import Secrets
+from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
 
 YEAR_S = 366 * 86_400
@@ -86,6 +95,10 @@ class FileGateway(Frozen):
     def embedded(self) -> bool:
         """Whether streambench serves this gateway itself, simulated."""
         return self.base_url == "embedded"
+
+    @field_serializer("base_url", "proxy")
+    def _without_password(self, url: str | None) -> str | None:
+        return None if url is None else mask_url(url)
 
     def __repr_args__(self) -> Any:
         """Of what may hold a secret only the masked form, as in the run's header."""
@@ -190,12 +203,18 @@ class Config(Settings):
     """
 
     gateways: dict[str, Gateway]
-    suite: InstanceOf[Suite] = Field(exclude=True)
+    suite: InstanceOf[Suite] = Field(repr=False, exclude=True)
     suite_path: str | None = None
     """The suite's path as the file says it; None for prompts inside the config."""
     secrets: InstanceOf[Secrets] = Field(default_factory=Secrets, repr=False, exclude=True)
     from_variables: frozenset[KeyPath] = Field(default=frozenset(), repr=False, exclude=True)
     """Where in the file a `${NAME}` stood."""
+
+    def __repr__(self) -> str:
+        return self.secrets.mask(super().__repr__())
+
+    def __str__(self) -> str:
+        return repr(self)
 
     @property
     def slug(self) -> str:

@@ -44,11 +44,11 @@ def label(text: str) -> str:
     """A name that can stand in a table's cell."""
     if not is_label(text):
         raise ValueError("is no usable name")
-    return text.strip()
+    return text
 
 
 def is_label(text: str) -> bool:
-    return bool(text.strip()) and text.isprintable() and len(text) <= MAX_LABEL
+    return bool(text) and text == text.strip() and text.isprintable() and len(text) <= MAX_LABEL
 
 
 def slug(name: str) -> str:
@@ -67,15 +67,19 @@ def folder(value: Any) -> Any:
 def base_url(text: str) -> str:
     if text == "embedded":
         return text
-    hint = "" if "/" in text or "." in text else nearest(text, ["embedded"])
-    if hint:
-        raise ValueError(f"is no URL{hint}")
+    if meant_embedded(text):
+        raise ValueError(f"is no URL{nearest(text, ['embedded'])}")
     _check_url(text, ("http", "https"))
     url = text.rstrip("/")
     for path in _SDK_PATHS:
         if urlsplit(url).path.endswith(path):
             raise ValueError(f"must end before {path}, which is added to it")
     return url
+
+
+def meant_embedded(text: str) -> bool:
+    """Whether `embedded` stands there, or was mistyped."""
+    return "/" not in text and "." not in text and bool(nearest(text, ["embedded"]))
 
 
 def proxy_url(text: str) -> str:

@@ -77,11 +77,11 @@ def _check_variable(draft: Draft, path: KeyPath, name: str, values: Mapping[str,
     elif name not in values:
         dotenv = draft.folder / DOTENV
         draft.refuse(path, f"{name} is not set, or empty", accepted=f"`export {name}=...`, or {name}=... in {dotenv}")
-    elif path[2:] == ("api_key",) and not is_header_safe(values[name]):
+    elif path[2:] == ("api_key",) and (" " in values[name] or not is_header_safe(values[name])):
         draft.refuse(
             path,
-            f"{name} holds a character that no header can carry",
-            accepted="a key of ASCII characters, without a line break",
+            f"{name} holds a character that no key has",
+            accepted="a key of ASCII characters, without spaces or line breaks",
         )
 
 

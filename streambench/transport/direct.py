@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import suppress
 from functools import cached_property
 
 import httpx2
 
 from streambench.clock import Clock
+from streambench.records import Failure
 from streambench.transport.exchange import CURRENT, Bounds, Exchange
 from streambench.transport.hub import Hub
 from streambench.transport.pool import Origin, Pool
@@ -38,13 +40,13 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         wire_bytes = serialise(request, await request.aread())
         pool = self._pool(_origin(request.url))
         exchange.load(
-            begin=lambda: pool.begin(exchange, wire_bytes, fresh=self._fresh),
+            begin=lambda: pool.begin(exchange, wire_bytes),
             cut=lambda: pool.cut(exchange),
         )
         exchange.over.add_done_callback(lambda _: pool.forget(exchange))
         if alone:
             exchange.fire()
-            await exchange.over
+            await end_of(exchange)
         else:
             await exchange.released
         return response_of(exchange)
@@ -60,8 +62,19 @@ class DirectTransport(httpx2.AsyncBaseTransport):
 
     def _pool(self, origin: Origin) -> Pool:
         if origin not in self._pools:
-            self._pools[origin] = Pool(origin, self._hub, self._clock, lambda: self._context)
+            self._pools[origin] = Pool(origin, self._hub, self._clock, lambda: self._context, fresh=self._fresh)
+            if origin.tls:
+                with suppress(OSError):  # reads the CA bundle ahead of all latencies; a request tells what is amiss
+                    self._context  # noqa: B018
         return self._pools[origin]
+
+
+async def end_of(exchange: Exchange) -> None:
+    """Waits for an exchange that no client watches; who is cancelled while waiting takes its wire down too."""
+    try:
+        await exchange.over
+    finally:
+        exchange.abort(Failure("cancelled", "the caller went away"))
 
 
 def response_of(exchange: Exchange) -> httpx2.Response:
@@ -77,7 +90,11 @@ def response_of(exchange: Exchange) -> httpx2.Response:
         raise httpx2.ReadError(message)
     return httpx2.Response(
         tape.status,
-        headers=[(name, value) for name, value in tape.headers if name not in ("content-encoding", "content-length")],
+        headers=[
+            (name.encode(), value.encode())  # as bytes: httpx2 refuses text that is not ASCII
+            for name, value in tape.headers
+            if name not in ("content-encoding", "content-length")
+        ],
         content=tape.body() if tape.status >= 400 else b"",
     )
 
@@ -93,4 +110,4 @@ def serialise(request: httpx2.Request, body: bytes) -> bytes:
 
 
 def _origin(url: httpx2.URL) -> Origin:
-    return Origin(url.host, url.port or DEFAULT_PORTS[url.scheme], tls=url.scheme == "https")
+    return Origin(url.raw_host.decode("ascii"), url.port or DEFAULT_PORTS[url.scheme], tls=url.scheme == "https")

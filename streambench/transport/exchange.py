@@ -40,7 +40,7 @@ class Exchange:
         self.armed: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
         self.released: asyncio.Future[None] = loop.create_future()
-        self.is_done: Callable[[], bool] = lambda: True
+        self.is_done: Callable[[], bool] = _taken_at_its_word
         """Whether the stream has really said `[DONE]`; asked only when a piece ended like it."""
         self._begin: Callable[[], None] | None = None
         self._cut: Callable[[], None] | None = None
@@ -54,11 +54,15 @@ class Exchange:
             self.armed.set_result(None)
 
     def fire(self) -> int:
-        """Sends now; returns the start's instant. The latency clock starts here, connection set-up included."""
+        """Sends now; returns the start's instant. The latency clock starts here, connection set-up included.
+
+        Raises RuntimeError if it was not armed. What was aborted before its instant is not sent.
+        """
         self.tape.start = self.clock.now_ns()
-        if self._begin is None:
-            raise RuntimeError("fired before it was armed")
-        self._begin()
+        if self.tape.ended is None:
+            if self._begin is None:
+                raise RuntimeError("fired before it was armed")
+            self._begin()
         return self.tape.start
 
     def finish(self, failure: Failure | None = None) -> None:
@@ -70,16 +74,16 @@ class Exchange:
         tape.failure = failure
         if self._grace is not None:
             self._grace.cancel()
+        # These hold the exchange, and with it the tape; nobody collects cycles while a run lasts.
+        self._begin = self._cut = None
+        self.is_done = _taken_at_its_word
         if not self.over.done():
             self.over.set_result(None)
 
     def abort(self, failure: Failure) -> None:
         """Ends the exchange from our side and drops its wire."""
-        if self.tape.ended is not None:
-            return
-        self.finish(failure)
-        if self._cut is not None:
-            self._cut()
+        if self.tape.ended is None:
+            self._end_and_cut(failure)
 
     def release(self) -> None:
         """Lets the SDK's call go on with the answer."""
@@ -94,9 +98,17 @@ class Exchange:
     def _end_after_done(self) -> None:
         self._grace = None
         if self.tape.ended is None and self.is_done():
-            self.finish()
-            if self._cut is not None:
-                self._cut()
+            self._end_and_cut()
+
+    def _end_and_cut(self, failure: Failure | None = None) -> None:
+        cut = self._cut
+        self.finish(failure)
+        if cut is not None:
+            cut()
+
+
+def _taken_at_its_word() -> bool:
+    return True
 
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("streambench_exchange", default=None)

@@ -80,6 +80,7 @@ class Hub:
 
     def close(self) -> None:
         self._timer.cancel()
+        self._calls.clear()
         if self._epoll is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()

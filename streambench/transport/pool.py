@@ -18,6 +18,7 @@ from streambench.transport.wire import Tls, Wire
 
 HAPPY_EYEBALLS_S = 0.25
 """RFC 8305's recommended delay before the next address is tried beside the first."""
+CLOSED = Failure("cancelled", "the transport was closed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,37 +31,40 @@ class Origin:
 class Pool:
     """Never more idle connections than were once in use together; a server that closes one is noticed at once."""
 
-    def __init__(self, origin: Origin, hub: Hub, clock: Clock, context: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self, origin: Origin, hub: Hub, clock: Clock, context: Callable[[], ssl.SSLContext], *, fresh: bool = False
+    ) -> None:
         self.origin = origin
         self._hub = hub
         self._clock = clock
         self._context = context
+        self._fresh = fresh
         self._idle: list[Wire] = []
         self._opening = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._requests: dict[int, bytes] = {}
-        self._wires: dict[int, Wire] = {}
+        self._requests: dict[Exchange, bytes] = {}
+        self._wires: dict[Exchange, Wire] = {}
         self.closed = False
 
-    def begin(self, exchange: Exchange, request: bytes, *, fresh: bool = False) -> None:
+    def begin(self, exchange: Exchange, request: bytes) -> None:
         """Sends over an idle connection in this very call, or over a new one as soon as it stands."""
-        self._requests[id(exchange)] = request
-        if self._idle and not fresh:
+        self._requests[exchange] = request
+        if self._idle:
             self._send(self._idle.pop(), exchange)
         else:
             self._spawn(self._open_and_send(exchange))
 
     def cut(self, exchange: Exchange) -> None:
         """Drops the connection that carries the exchange."""
-        self._requests.pop(id(exchange), None)
-        wire = self._wires.pop(id(exchange), None)
+        self._requests.pop(exchange, None)
+        wire = self._wires.pop(exchange, None)
         if wire is not None:
             wire.close()
 
     def forget(self, exchange: Exchange) -> None:
         """The exchange is over; its wire may already serve another."""
-        self._requests.pop(id(exchange), None)
-        self._wires.pop(id(exchange), None)
+        self._requests.pop(exchange, None)
+        self._wires.pop(exchange, None)
 
     async def warm(self, count: int, connect_s: float) -> None:
         """Opens connections until `count` stand idle or are being opened; failures are left for a request to tell."""
@@ -68,22 +72,25 @@ class Pool:
         await asyncio.gather(*(self._open_idle(connect_s) for _ in range(missing)))
 
     async def close(self) -> None:
+        """Drops every connection; an exchange that is still under way ends as cancelled."""
         self.closed = True
+        for exchange in tuple(self._requests):
+            exchange.abort(CLOSED)
         for task in tuple(self._tasks):
             task.cancel()
-        for wire in [*self._idle, *self._wires.values()]:
-            wire.close()
+        while self._idle:
+            self._idle.pop().close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _send(self, wire: Wire, exchange: Exchange, stale: int = 0) -> None:
-        self._wires[id(exchange)] = wire
-        wire.send(exchange, self._requests[id(exchange)], stale=stale)
+        self._wires[exchange] = wire
+        wire.send(exchange, self._requests[exchange], stale=stale)
 
     async def _open_and_send(self, exchange: Exchange, stale: int = 0) -> None:
         wire = await self._open_for(exchange)
         if wire is None:
             return
-        if exchange.tape.ended is not None or id(exchange) not in self._requests:
+        if exchange.tape.ended is not None or exchange not in self._requests:
             wire.close()
         else:
             self._send(wire, exchange, stale)
@@ -95,7 +102,7 @@ class Pool:
             return await self._open(limit)
         except TimeoutError:
             exchange.finish(Failure("timeout", f"no connection within {limit:g} s", detail="connect"))
-        except OSError as error:
+        except (OSError, ValueError) as error:
             exchange.finish(connect_failure(error, self.origin))
         return None
 
@@ -103,11 +110,11 @@ class Pool:
         self._opening += 1
         try:
             wire = await self._open(connect_s)
-        except OSError:  # TimeoutError is one
+        except (OSError, ValueError):  # TimeoutError is one
             return
         finally:
             self._opening -= 1
-        self._idle.append(wire)
+        self._on_idle(wire)
 
     async def _open(self, connect_s: float) -> Wire:
         async with asyncio.timeout(connect_s):
@@ -139,7 +146,7 @@ class Pool:
         return Wire(sock, self._hub, made, self._on_idle, self._on_closed, tls)
 
     def _on_idle(self, wire: Wire) -> None:
-        if self.closed:
+        if self.closed or self._fresh:
             wire.close()
         else:
             self._idle.append(wire)
@@ -148,8 +155,9 @@ class Pool:
         """An idle wire leaves the pool. A request that a dead wire swallowed, unanswered, goes out once more."""
         if wire in self._idle:
             self._idle.remove(wire)
-        if swallowed is not None and not self.closed:
+        if swallowed is not None:
             swallowed.tape.sent = None
+            swallowed.tape.connection = Connection(new=False, stale=1)
             self._spawn(self._open_and_send(swallowed, stale=1))
 
     def _spawn(self, work: asyncio._CoroutineLike[None]) -> None:
@@ -158,7 +166,7 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
 
-def connect_failure(error: OSError, origin: Origin) -> Failure:
+def connect_failure(error: OSError | ValueError, origin: Origin) -> Failure:
     """Which of DNS, refusal and TLS it was, in words that name the host."""
     place = f"{origin.host}:{origin.port}"
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -171,4 +179,6 @@ def connect_failure(error: OSError, origin: Origin) -> Failure:
         return Failure("connect_error", f"{place}: connection refused", detail="refused")
     if isinstance(error, ConnectionResetError):
         return Failure("connect_error", f"{place}: connection reset while it was set up", detail="reset")
+    if not isinstance(error, OSError):
+        return Failure("connect_error", f"{origin.host!r} cannot be a host name: {error}", detail="dns")
     return Failure("connect_error", f"{place}: {error.strerror or error}", detail="unreachable")

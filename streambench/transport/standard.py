@@ -6,6 +6,9 @@ Its stamps are as late as the event loop is; the records say `sdk`, and so does 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +16,9 @@ import httpx2
 
 from streambench.clock import Clock
 from streambench.records import Connection, Failure
-from streambench.transport.direct import response_of
+from streambench.transport.direct import end_of, response_of
 from streambench.transport.exchange import CURRENT, Bounds, Exchange
+from streambench.transport.pool import CLOSED
 from streambench.transport.tls import TlsSettings, ssl_context
 
 CONNECTIONS = httpx2.Limits(max_connections=100_000, max_keepalive_connections=100_000, keepalive_expiry=300)
@@ -26,6 +30,7 @@ class StandardTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, clock: Clock, tls: TlsSettings, *, proxy: str | None = None, http2: bool = False) -> None:
         self._clock = clock
+        self._trips: set[_Trip] = set()
         self._inner = httpx2.AsyncHTTPTransport(
             verify=ssl_context(tls), http1=True, http2=http2, limits=CONNECTIONS, proxy=proxy, trust_env=False
         )
@@ -36,10 +41,12 @@ class StandardTransport(httpx2.AsyncBaseTransport):
         if exchange is None:
             exchange = Exchange(self._clock, Bounds())
         trip = _Trip(self._inner, request, exchange)
+        self._trips.add(trip)
+        exchange.over.add_done_callback(lambda _: self._trips.discard(trip))
         exchange.load(begin=trip.begin, cut=trip.cut)
         if alone:
             exchange.fire()
-            await exchange.over
+            await end_of(exchange)
         else:
             await exchange.released
         return response_of(exchange)
@@ -48,10 +55,13 @@ class StandardTransport(httpx2.AsyncBaseTransport):
         """The standard stack opens connections only with a request: nothing can be done ahead."""
 
     async def aclose(self) -> None:
+        for trip in tuple(self._trips):
+            trip.exchange.abort(CLOSED)
+            await trip.gone()
         await self._inner.aclose()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Trip:
     """One request through the inner transport, in a task that a deadline can cancel."""
 
@@ -68,6 +78,10 @@ class _Trip:
         if self.task is not None:
             self.task.cancel()
 
+    async def gone(self) -> None:
+        if self.task is not None:
+            await asyncio.wait((self.task,))
+
     async def _run(self) -> None:
         connect_s = self.exchange.bounds.connect_s
         self.request.extensions["trace"] = self._trace
@@ -77,9 +91,12 @@ class _Trip:
         except httpx2.ConnectTimeout:
             self.exchange.finish(Failure("timeout", f"no connection within {connect_s:g} s", detail="connect"))
         except (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
-            self.exchange.finish(Failure("connect_error", str(error), detail="unreachable"))
+            self.exchange.finish(Failure("connect_error", str(error), detail=_which(error)))
         except httpx2.TransportError as error:
             self.exchange.finish(Failure("disconnected", str(error) or type(error).__name__, detail="cut"))
+        finally:
+            del self.request.extensions["trace"]  # a cycle
+            self.exchange.finish(Failure("client_error", "the standard client gave up"))  # if nothing else ended it
 
     async def _tape(self, response: httpx2.Response) -> None:
         tape, now = self.exchange.tape, self.exchange.clock.now_ns
@@ -121,3 +138,25 @@ class _Trip:
             self.opened[event] = now
         elif event.endswith("send_request_body.complete"):
             self.exchange.tape.sent = now
+
+
+def _which(error: httpx2.TransportError) -> str:
+    """What of a connection failed: the root cause knows, the SDK's stack says only that all attempts did."""
+    if isinstance(error, httpx2.ProxyError):
+        return "proxy"
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return "tls"
+        if isinstance(cause, socket.gaierror):
+            return "dns"
+        if isinstance(cause, ConnectionRefusedError):
+            return "refused"
+    return "unreachable"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    yield error
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else (error.__cause__,)
+    for cause in inner:
+        if cause is not None:
+            yield from _causes(cause)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import httptools
@@ -73,21 +74,25 @@ class Wire:
             asyncio.get_running_loop().remove_writer(self._sock.fileno())
         self._sock.close()
         self._exchange = None
+        self._parser = None  # it holds this wire, and nobody collects cycles while a run lasts
 
     def _write(self, data: bytes) -> None:
+        if self._unsent:  # a writer is waiting already: in line behind what it holds
+            self._unsent += data
+            return
         try:
             count = self._sock.send(data)
         except BlockingIOError:
             count = 0
+        except (BrokenPipeError, ConnectionResetError):  # what the server said before it closed is still to be read
+            return
         except OSError as error:
             self._lost(_reset(error))
             return
         if count < len(data):
-            if not self._unsent:
-                asyncio.get_running_loop().add_writer(self._sock.fileno(), self._write_rest)
+            asyncio.get_running_loop().add_writer(self._sock.fileno(), self._write_rest)
             self._unsent = data[count:]
             return
-        self._unsent = b""
         if self._exchange is not None and self._exchange.tape.sent is None:
             self._exchange.tape.sent = self._exchange.clock.now_ns()
 
@@ -134,7 +139,7 @@ class Wire:
             self._lost(Failure("disconnected", f"TLS: {error.reason or error}", detail="tls"))
             return
         if answer and not self.closed:  # a key update wants its reply
-            self._write(self._unsent + answer if self._unsent else answer)
+            self._write(answer)
         if tls.ended and not self.closed:
             self._eof()
 
@@ -148,34 +153,38 @@ class Wire:
         tape = exchange.tape
         if tape.headers_at is None:
             self._head_bytes += len(data)
-            if self._head_bytes > exchange.bounds.head_bytes and not self._within_head(exchange):
-                return
         try:
             parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            self._lost(Failure("disconnected", f"the answer is not HTTP: {error}", detail="protocol"))
-            return
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self._complete:
+                self._lost(_not_http(error))
+                return
+            self._keep_alive = False  # the answer is whole; what came behind it is nothing that anyone asked for
         if self._complete:
             self._end(exchange)
+        elif tape.headers_at is None:
+            if self._head_bytes > exchange.bounds.head_bytes:
+                limit = exchange.bounds.head_bytes
+                self._lost(Failure("too_large", f"the response's headers passed {limit} bytes", detail="headers"))
         elif tape.body_bytes > exchange.bounds.body_bytes:
             self._lost(Failure("too_large", f"the body passed {exchange.bounds.body_bytes} bytes", detail="body"))
         elif tape.done_hint:
             exchange.expect_end()
 
-    def _within_head(self, exchange: Exchange) -> bool:
-        limit = exchange.bounds.head_bytes
-        self._lost(Failure("too_large", f"the response's headers passed {limit} bytes", detail="headers"))
-        return False
-
     # Called by the parser.
 
+    def on_message_begin(self) -> None:
+        if self._complete:  # a second answer behind the first: this connection is out of step
+            self._keep_alive = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._exchange is not None:
-            self._exchange.tape.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
+        exchange = self._exchange
+        if exchange is not None and exchange.tape.headers_at is None:  # else a trailer
+            exchange.tape.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         exchange, parser = self._exchange, self._parser
-        if exchange is None or parser is None:
+        if exchange is None or parser is None or self._complete:
             return
         status = parser.get_status_code()
         tape = exchange.tape
@@ -185,8 +194,10 @@ class Wire:
         tape.status = status
         tape.headers_at = self._stamp
         self._keep_alive = parser.should_keep_alive()
-        framed = tape.header("content-length") is not None or "chunked" in (tape.header("transfer-encoding") or "")
-        self._needs_eof = not framed
+        self._needs_eof = not any(_frames_the_body(name, value) for name, value in tape.headers)
+        version = parser.get_http_version()
+        if version != "1.1" and tape.connection is not None:
+            tape.connection = replace(tape.connection, http_version=version)
 
     def on_body(self, body: bytes) -> None:
         exchange = self._exchange
@@ -223,7 +234,7 @@ class Wire:
     def _lost(self, failure: Failure) -> None:
         """The connection broke. An exchange that a stale connection swallowed whole goes back to the pool untold."""
         exchange = self._exchange
-        swallowed = exchange is not None and not self.made_for(exchange) and exchange.tape.read_count == 0
+        swallowed = exchange is not None and not self.made_for(exchange) and self._head_bytes == 0
         self.close()
         self._on_closed(self, exchange if swallowed else None)
         if exchange is not None and not swallowed:
@@ -261,7 +272,8 @@ class Tls:
                     raise ConnectionResetError("the server closed the connection during the TLS handshake") from None
                 self._in.write(data)
             except ssl.SSLError:
-                await self._flush(loop, sock)  # the alert that tells the server why
+                with suppress(OSError):  # the alert that tells the server why, if it still listens
+                    await self._flush(loop, sock)
                 raise
             else:
                 await self._flush(loop, sock)
@@ -277,24 +289,33 @@ class Tls:
             view = view[self._object.write(view) :]
         return self._out.read()
 
-    def decrypt(self, data: memoryview) -> list[bytes]:
-        """Plaintext of every record that `data` completes. Raises ssl.SSLError on a broken one."""
+    def decrypt(self, data: memoryview) -> Iterator[bytes]:
+        """Plaintext of every record that `data` completes. Raises ssl.SSLError on a broken one, after the good."""
         self._in.write(data)
-        plain: list[bytes] = []
         while True:
             try:
                 piece = self._object.read(PLAINTEXT_SIZE)
             except ssl.SSLWantReadError:
-                return plain
+                return
             except ssl.SSLZeroReturnError:
                 piece = b""
             if not piece:
                 self.ended = True
-                return plain
-            plain.append(piece)
+                return
+            yield piece
 
     def pending(self) -> bytes:
         return self._out.read() if self._out.pending else b""
+
+
+def _frames_the_body(name: str, value: str) -> bool:
+    return name == "content-length" or (name == "transfer-encoding" and "chunked" in value.lower())
+
+
+def _not_http(error: Exception) -> Failure:
+    wants_more = isinstance(error, httptools.HttpParserUpgrade)
+    what = "the server switched to another protocol" if wants_more else f"the answer is not HTTP: {error}"
+    return Failure("disconnected", what, detail="protocol")
 
 
 def _reset(error: OSError) -> Failure:
