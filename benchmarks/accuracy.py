@@ -254,7 +254,7 @@ def _held(rows: Sequence[Row], lanes: int) -> float:
     ends = sorted(row["end_ns"] for row in rows)
     until = ends[len(rows) - lanes]
     busy = sum(min(row["end_ns"], until) - row["start_ns"] for row in rows if row["start_ns"] < until)
-    return busy / ((until - starts[0]) * lanes)
+    return float(busy / ((until - starts[0]) * lanes))
 
 
 class _Simulator:

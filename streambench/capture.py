@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 
 from streambench.chunks import StreamDecoder, failure_from_body
 from streambench.clock import NS, Anchor
+from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Ticket
 from streambench.secrets import Secrets
 from streambench.transport import Tape
@@ -105,6 +106,11 @@ class Circumstances:
     usage_refused: bool
     lag_ns: int | None
     secrets: Secrets
+    prompt_mask: Callable[[], PromptMask]
+
+    def clean_message(self, text: str) -> str:
+        """Without keys, without the prompt's words, on one line, cut to what is kept."""
+        return self.secrets.clean(self.prompt_mask().hide(text)) if text else text
 
 
 def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
@@ -137,15 +143,15 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         timeline=decoder.timeline(),
         comments=decoder.comments if _is_stream(reader) else 0,
         malformed=decoder.malformed if _is_stream(reader) else 0,
-        malformed_why=_maybe(clean, decoder.malformed_why) if _is_stream(reader) else None,
+        malformed_why=_maybe(about.clean_message, decoder.malformed_why) if _is_stream(reader) else None,
         finish_reason=_maybe(clean, decoder.finish_reason),
         done=decoder.done,
         usage=decoder.usage,
         usage_refused=about.usage_refused,
         model_served=_maybe(clean, decoder.model),
         response_id=_maybe(clean, decoder.response_id),
-        failure=_cleaned(failure, clean),
-        error_frame=_cleaned(decoder.error_frame, clean),
+        failure=_cleaned(failure, about),
+        error_frame=_cleaned(decoder.error_frame, about),
         client_lag_ns=about.lag_ns,
         text=decoder.text(),
         reasoning_text=decoder.reasoning_text(),
@@ -174,10 +180,13 @@ def _is_stream(reader: TapeReader) -> bool:
 def _not_a_stream(reader: TapeReader) -> Failure:
     if reader.unreadable:
         return Failure("not_a_stream", f"the body's encoding cannot be read: {reader.unreadable}", detail="encoding")
+    what = (reader.tape.header("content-type") or "no content type").split(";")[0].strip()
+    came = f"a stream was asked for, {what} came"
+    if "json" not in what and "html" not in what:  # what it says may be the answer, which is not ours to keep
+        return Failure("not_a_stream", came, detail=what[:100])
     failure = failure_from_body("not_a_stream", reader.tape.body()[:BODY_TEXT_LIMIT])
-    what = (reader.tape.header("content-type") or "no content type").split(";")[0]
     told = f": {failure.message}" if failure.message else ""
-    return replace(failure, message=f"a stream was asked for, {what} came{told}", detail=what[:100])
+    return replace(failure, message=came + told, detail=what[:100])
 
 
 def _http_error(tape: Tape, about: Circumstances) -> Failure:
@@ -220,10 +229,12 @@ def _kept_headers(tape: Tape, secrets: Secrets) -> dict[str, str]:
     return dict(kept[:HEADER_LIMIT])
 
 
-def _cleaned(failure: Failure | None, clean: Callable[[str], str]) -> Failure | None:
+def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
     if failure is None:
         return None
-    return replace(failure, message=clean(failure.message), code=_maybe(clean, failure.code))
+    return replace(
+        failure, message=about.clean_message(failure.message), code=_maybe(about.secrets.clean, failure.code)
+    )
 
 
 def _maybe(clean: Callable[[str], str], text: str | None) -> str | None:

@@ -13,8 +13,8 @@ import msgspec
 from streambench.records import GENERATED, ChunkTimeline, Failure, Usage
 from streambench.sse import Event, SseReader
 
-MESSAGE_LIMIT = 500
-"""Characters of a gateway's message that are kept."""
+MESSAGE_LIMIT = 4_000
+"""Characters of a gateway's message that are taken; masked first, then cut to what is kept."""
 
 DONE = b"[DONE]"
 
@@ -259,10 +259,15 @@ def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> F
     code = _first(error.get("code"), error.get("type"))
     return Failure(
         kind=kind,
-        message=_text(error if message is None else message),
+        message=_keys(error) if message is None else _text(message),
         status=status if status is not None else _status(error.get("code")),
         code=None if code is None else _text(code)[:100],
     )
+
+
+def _keys(error: dict[str, Any]) -> str:
+    """An object that names no error may well be an answer: its keys are told, not what it says."""
+    return f"an object with the keys {', '.join(list(error)[:12])}" if error else "an empty object"
 
 
 def _title(text: str) -> str:

@@ -25,6 +25,7 @@ from streambench.clock import NS, Anchor, Clock
 from streambench.config import Config, Gateway, Model
 from streambench.deadlines import Deadlines
 from streambench.lag import LagSampler
+from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Stamps, Ticket
 from streambench.suite import Prompt
 from streambench.transport import (
@@ -64,6 +65,7 @@ class Client:
         }
         self._bounds = Bounds(connect_s=config.timeouts.connect)
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
+        self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
 
     @property
@@ -127,8 +129,15 @@ class Client:
             usage_refused=armed.ticket.model in self._refuses_usage and not asked_usage,
             lag_ns=max((lag for lag in lags if lag is not None), default=None),
             secrets=self._config.secrets,
+            prompt_mask=partial(self._mask_of, armed.ticket.prompt_id),
         )
         return self._with_usage_refusal(record_of(armed.reader, about, refused))
+
+    def _mask_of(self, prompt_id: str) -> PromptMask:
+        """Made when it is first needed, once a prompt."""
+        if prompt_id not in self._masks:
+            self._masks[prompt_id] = PromptMask(_texts(self._prompts[prompt_id]))
+        return self._masks[prompt_id]
 
     def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
         """A gateway that rejects `stream_options` by name is asked without it from the next request on."""
@@ -261,6 +270,16 @@ class _Watch:
             self._exchange.abort(Failure("timeout", self._deadlines.told(which), detail=which))
         else:
             self._handle = self._exchange.loop.call_at(due / NS, self._look)
+
+
+def _texts(prompt: Prompt) -> Iterator[str]:
+    for message in prompt.messages:
+        content = message.get("content")
+        parts = content if isinstance(content, list | tuple) else [content]
+        for part in parts:
+            text = part.get("text") if isinstance(part, Mapping) else part
+            if isinstance(text, str):
+                yield text
 
 
 def _in_context_of(exchange: Exchange, call: Any) -> asyncio.Task[None]:

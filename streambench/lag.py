@@ -38,22 +38,25 @@ class LagSampler:
 
     def worst(self, start_ns: int, end_ns: int) -> int | None:
         """The largest lateness of the samples due between two instants; None where there was none."""
-        window = self._late[bisect_left(self._due, start_ns) : bisect_right(self._due, end_ns)]
-        return max(window, default=None)
+        return max(self._between(start_ns, end_ns), default=None)
 
-    def summary(self) -> dict[str, int | None]:
-        """n, p50, p90, p99 and max over the whole run, in nanoseconds; nearest rank."""
-        late = sorted(self._late)
+    def summary(self, start_ns: int, end_ns: int) -> dict[str, int | None]:
+        """n, p50, p90, p99 and max of the samples due between two instants, in nanoseconds; nearest rank."""
+        late = sorted(self._between(start_ns, end_ns))
         ranks = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
         # the smallest sample that at least this share does not exceed: rank ceil(n * percent / 100), counted from 1
         picked = {name: late[-(-len(late) * percent // 100) - 1] if late else None for name, percent in ranks.items()}
         return {"n": len(late), **picked}
 
+    def _between(self, start_ns: int, end_ns: int) -> array[int]:
+        return self._late[bisect_left(self._due, start_ns) : bisect_right(self._due, end_ns)]
+
     def _tick(self) -> None:
-        late = max(0, self._clock.now_ns() - self._next)
-        self._due.append(self._next)
-        self._late.append(late)
-        # Periods that passed meanwhile are skipped: their lateness is in this sample.
-        self._next += self._interval_ns * (1 + late // self._interval_ns)
+        # One sample for every period that passed: a long stop made all of them late, not only the first.
+        now = self._clock.now_ns()
+        while self._next <= now:
+            self._due.append(self._next)
+            self._late.append(now - self._next)
+            self._next += self._interval_ns
         if self._timer is not None:
             self._timer.arm(self._next)

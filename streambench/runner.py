@@ -76,12 +76,14 @@ class Runner:
         sinks: Sequence[Sink],
         caps: dict[str, Caps] | None = None,
         on_fire: Callable[[Ticket], None] = lambda _: None,
+        on_quiet: Callable[[Ticket], None] = lambda _: None,
     ) -> None:
         self._arm = arm
         self._clock = clock
         self._sinks = sinks
         self._gates = Gates(caps or {})
         self._on_fire = on_fire
+        self._on_quiet = on_quiet
         self._stopped: Stop | None = None
         self._stopping = asyncio.Event()
         self._under_way: set[Armed] = set()
@@ -181,6 +183,7 @@ class Runner:
 
     def landed(self, armed: Armed) -> None:
         self._under_way.discard(armed)
+        self._on_quiet(armed.ticket)
 
     async def pass_gates(self, armed: Armed) -> list[Gate] | None:
         """The gates to leave again; None if the run was stopped while waiting."""

@@ -215,7 +215,8 @@ def _messages(
         return ({"role": "user", "content": reading.text(item["text"], text_path)},)
     if "messages" in item:
         return _message_list(reading, item["messages"], (*path, "messages"))
-    reading.refuse(path, "has neither text nor messages", accepted="one of them")
+    if item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
+        reading.refuse(path, "has neither text nor messages", accepted="one of them")
     return ()
 
 

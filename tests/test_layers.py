@@ -50,6 +50,7 @@ ROOMS: tuple[Room, ...] = (
     room(1, "records"),
     room(1, "documents", "yaml"),
     room(1, "secrets"),
+    room(1, "prompt_mask"),
     room(1, "sse"),
     room(2, "suite"),
     room(2, "config", "pydantic", "pydantic_core", "dotenv"),

@@ -45,6 +45,7 @@ def progress(clock: HandClock) -> Progress:
 def through(progress: Progress, *records: AttemptRecord) -> None:
     for record in records:
         progress.begin(record.ticket)
+        progress.landed(record.ticket)
         progress.end(record)
 
 
@@ -119,6 +120,14 @@ def test_a_model_nobody_announced_gets_a_row(progress: Progress) -> None:
     assert [counts.model for counts in progress.snapshot()] == ["alpha", "beta", "stray"]
 
 
+def test_a_quiet_wire_is_not_in_flight() -> None:
+    """Between the end of its stream and its record, an attempt is neither in flight nor done."""
+    progress = Progress(["alpha"], 10, HandClock())
+    progress.begin(make_record().ticket)
+    progress.landed(make_record().ticket)
+    assert (progress.done, progress.in_flight) == (0, 0)
+
+
 def test_the_headline_is_the_run_in_one_line(progress: Progress, clock: HandClock) -> None:
     """1 of 10 in 2 s: 9 more take 18 s."""
     through(progress, make_record())
@@ -191,6 +200,7 @@ progress.phase("measure")
 with LiveView(progress):
     record = make_record()
     progress.begin(record.ticket)
+    progress.landed(record.ticket)
     progress.end(record)
     threading.Event().wait(1.2)
 """

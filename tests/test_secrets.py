@@ -17,12 +17,13 @@ KEY = "q7Lk-hunter2-Zx"
     ("text", "masked"),
     [
         (f"wrong key {KEY}!", "wrong key ***!"),
-        (f"x{KEY}y", "x***y"),
+        (f"path/{KEY}/v1", "path/***/v1"),
+        (f"x{KEY}y", "***"),
         ("Incorrect API key provided: sk-abc***xyz. See", "Incorrect API key provided: *** See"),
         ("Incorrect API key provided: abcd****wxyz.", "Incorrect API key provided: ***."),
         ("Received API Key = sk-...1234, Key Hash", "Received API Key = ***, Key Hash"),
         ("key sk-proj-AbCd1234EfGh", "key ***"),
-        ("Authorization: Bearer abc123def456", "Authorization: Bearer ***"),
+        ("Authorization: Bearer abc123def456", "Authorization: ***"),
         ("sent 'Bearer abc123def456'", "sent 'Bearer ***'"),
         ('{"api_key": "hahahaha"}', '{"api_key": "***"}'),
         (r"{\"api_key\": \"hahahaha\"}", r"{\"api_key\": \"***\"}"),
@@ -34,7 +35,7 @@ KEY = "q7Lk-hunter2-Zx"
 )
 def test_keys_are_masked(text: str, masked: str) -> None:
     """Known values anywhere; others by their looks, halves that a gateway masked itself included."""
-    assert Secrets([KEY]).mask(text).replace("Authorization: ***", "Authorization: Bearer ***") == masked
+    assert Secrets([KEY]).mask(text) == masked
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_clean_text_is_short_and_can_be_written(text: str, limit: int) -> None:
     """Whatever comes in."""
     line = clean(text, limit)
     assert len(line) <= limit
-    assert line.encode()
+    assert line.encode().decode() == line
     assert not {"\x1b", "\n", "\x9b", "\u202e"} & set(line)
 
 

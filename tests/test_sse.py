@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,8 @@ BOM = b"\xef\xbb\xbf"
 
 PARTS = (
     b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b":", b" ", BOM, b"data", b"data:", b"data: ", b"event: ", b"id: 7",
-    b"retry: 9", b": ping", b"[DONE]", b'{"a": 1}', "é".encode(), "\u2028".encode(), b"\x85", b"\x0b\x0c", b"\x00", b"\xff",
+    b"retry: 9", b": ping", b"[DONE]", b'{"a": 1}', "é".encode(), "\u2028".encode(), b"\x85", b"\x0b\x0c", b"\x00",
+    b"\xff",
 )  # fmt: skip
 """What odd streams are made of; joined at random they make every odd stream."""
 
@@ -38,7 +40,7 @@ def singly(stream: bytes) -> list[bytes]:
 def cut(stream: bytes, places: Sequence[int]) -> list[bytes]:
     """The pieces of a stream cut at these places, taken modulo its length; a place given twice makes an empty piece."""
     marks = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
-    return [stream[first:last] for first, last in zip(marks, marks[1:], strict=False)]
+    return [stream[first:last] for first, last in pairwise(marks)]
 
 
 # --- the grammar ------------------------------------------------------------------------------------------------------
@@ -128,7 +130,10 @@ def test_two_empty_data_lines_are_data() -> None:
     assert events_of(b"data\ndata\n\n") == [Event(b"\n")]
 
 
-@pytest.mark.parametrize(("line", "data"), [(b"data:a", b"a"), (b"data: a", b"a"), (b"data:  a ", b" a "), (b"data:a: b", b"a: b")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "data"),
+    [(b"data:a", b"a"), (b"data: a", b"a"), (b"data:  a ", b" a "), (b"data:a: b", b"a: b")],
+)
 def test_one_space_after_the_colon_is_dropped(line: bytes, data: bytes) -> None:
     """One at most, and none is needed; all else belongs to the data, colons included."""
     assert events_of(line + b"\n\n") == [Event(data)]
@@ -225,9 +230,9 @@ def test_what_is_written_is_read(values: list[bytes]) -> None:
     assert events_of(b"".join(b"data: " + value + b"\n\n" for value in values)) == [Event(value) for value in values]
 
 
-@given(stream=streams.map(lambda stream: stream.removeprefix(BOM)))
+@given(stream=streams.filter(lambda stream: not stream.startswith(BOM)))
 def test_a_bom_changes_nothing(stream: bytes) -> None:
-    """Before the first line it is as if it were not there, unless another follows."""
+    """Before the first line it is as if it were not there."""
     assert read([BOM + stream]) == read([stream])
 
 
@@ -259,11 +264,11 @@ def peak_of(reader: SseReader, piece: bytes) -> int:
 
 
 def test_a_long_line_may_come_byte_by_byte() -> None:
-    """1 MiB in as many pieces; copied at each it would be 2**39 bytes, and this test would not end in its time."""
+    """2 MiB in as many pieces; copied at each it would be 2**41 bytes, and this test would not end in its time."""
     reader = SseReader()
-    for _ in range(MIB):
+    for _ in range(2 * MIB):
         reader.feed(b"x")
-    assert reader.held == MIB
+    assert reader.held == 2 * MIB
     assert reader.feed(b"\n\n") == []
 
 

@@ -53,10 +53,12 @@ def _check_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variabl
 
 
 def _check_real_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    if meant_embedded(str(gateway.get("base_url"))):
+        return  # the schema tells of the typo
     if gateway.get("models") is not None:
         accepted = "no `models` here; what to measure is listed under the top-level `models:`"
         draft.refuse((*path, "models"), "goes with `base_url: embedded` only", accepted=accepted)
-    if "api_key" not in gateway and not meant_embedded(str(gateway.get("base_url"))):
+    if "api_key" not in gateway:
         accepted = f"`api_key: ${{{variable}}}` with `export {variable}=...`, or `api_key: none`"
         draft.refuse((*path, "api_key"), "is required", accepted=accepted)
 

@@ -11,10 +11,12 @@ from typing import Any
 from streambench.config.draft import Draft
 from streambench.documents import Document, KeyPath, shown
 from streambench.errors import SuiteError
+from streambench.secrets import Secrets
 from streambench.suite import Suite, load_suite, suite_from
 
 _TLS_FILES = ("ca_bundle", "client_cert", "client_key")
 INLINE = "inline"
+_MAX_PATH = 300
 
 
 def find_files(draft: Draft) -> None:
@@ -30,6 +32,8 @@ def find_files(draft: Draft) -> None:
 
 def load_prompts(draft: Draft) -> Suite | None:
     """The suite, from its file or from inline prompts; None where there is a problem."""
+    if draft.is_refused(("prompts",)):
+        return None
     try:
         if isinstance(draft.data.get("suite"), str):
             found = find(draft, draft.data["suite"], ("suite",))
@@ -60,8 +64,12 @@ def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
     for place in places:
         if text.strip() and _exists(place):
             return place
-    tried = " or ".join(str(_readable(place)) for place in places)
-    draft.refuse(path, "no such file", shown(text), f"a file; looked for {tried}")
+    if "\n" in text or len(text) > _MAX_PATH:  # a certificate's or key's own text, perhaps
+        draft.refuse(path, "is no path", f"text of {len(text)} characters", "a file's path")
+        return None
+    mask = Secrets(draft.secret_values).mask
+    tried = " or ".join(mask(_absolute(place)) for place in places)
+    draft.refuse(path, "no such file", shown(mask(text)), f"a file; looked for {tried}")
     return None
 
 
@@ -79,10 +87,6 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _readable(path: Path) -> str:
-    """Absolute, since `relative to what?` is the question when a file is not found."""
-    try:
-        text = str(path.absolute())
-    except (OSError, ValueError):
-        text = str(path)
-    return shown(text, limit=300)[1:-1]
+def _absolute(path: Path) -> str:
+    """Since `relative to what?` is the question when a file is not found."""
+    return shown(str(path.absolute()), limit=_MAX_PATH)[1:-1]

@@ -5,6 +5,7 @@ On the way: the last step of load.py before it raises. "Accepted" comes from the
 
 from __future__ import annotations
 
+import re
 import types
 from typing import Any, Union, get_args, get_origin
 
@@ -40,8 +41,13 @@ def refuse_invalid(draft: Draft, error: ValidationError) -> None:
     """One problem for each that the schema found, unless an earlier step has told of the same value."""
     for detail in error.errors(include_url=False):
         path = tuple(part for part in detail["loc"] if part != "[key]")
-        if not draft.is_refused(path):
+        if not draft.is_refused(path) and not _is_echo(detail):
             _refuse(draft, path, detail)
+
+
+def _is_echo(detail: ErrorDetails) -> bool:
+    """A list whose items were refused counts as too short as well."""
+    return detail["type"] == "too_short" and bool(detail["input"])
 
 
 def _refuse(draft: Draft, path: KeyPath, detail: ErrorDetails) -> None:
@@ -59,7 +65,7 @@ def _message(detail: ErrorDetails) -> str:
     if kind == "value_error":
         return str(detail["ctx"]["error"])
     if kind == "literal_error" and isinstance(detail["input"], str):
-        return _MESSAGES[kind] + nearest(detail["input"], detail["ctx"]["expected"].replace("'", "").split(", "))
+        return _MESSAGES[kind] + nearest(detail["input"], re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
     by_ending = (text for ending, text in _BY_ENDING.items() if kind.endswith(ending))
     return _MESSAGES.get(kind) or next(by_ending, "is not accepted")
 

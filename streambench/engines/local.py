@@ -16,9 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Protocol
 
+from streambench.client import Client, Instruments
 from streambench.clock import NS, Anchor, take_anchor
 from streambench.config import Config
-from streambench.client import Client, Instruments
 from streambench.errors import DiskError
 from streambench.gates import Caps
 from streambench.lag import LagSampler
@@ -49,6 +49,8 @@ class Watcher(Protocol):
     def phase(self, name: str) -> None: ...
 
     def begin(self, ticket: Ticket) -> None: ...
+
+    def landed(self, ticket: Ticket) -> None: ...
 
     def end(self, record: AttemptRecord) -> None: ...
 
@@ -109,6 +111,7 @@ class _Session:
             sinks=(journal.append, job.watcher.end, _young_garbage()),
             caps=_caps(job.config),
             on_fire=job.watcher.begin,
+            on_quiet=job.watcher.landed,
         )
 
     async def run(self) -> Measured:
@@ -156,10 +159,16 @@ class _Session:
             ended_at_ns=self._instruments.clock.now_ns() - anchor_ns,
             measure_started_at_ns=measured.started_ns - anchor_ns if measured else None,
             measure_ended_at_ns=measured.ended_ns - anchor_ns if measured else None,
-            client_lag_ns=self._instruments.lag.summary(),
+            client_lag_ns=self._client_lag(measured),
             clock_steps=kernel.steps,
             clock_error_ns=kernel.error_ns,
         )
+
+    def _client_lag(self, measured: PhaseEnd | None) -> dict[str, int | None]:
+        """Of the measured phase: set-up and warm-up are late on purpose."""
+        now = self._instruments.clock.now_ns()
+        start, end = (measured.started_ns, measured.ended_ns) if measured else (0, now)
+        return self._instruments.lag.summary(start, end)
 
 
 def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:

@@ -55,7 +55,7 @@ class Counts:
 
 
 class Progress:
-    """Counts of a run that goes on. `begin` and `end` are called for each attempt, by one thread, the event loop's.
+    """Counts of a run that goes on. `begin`, `landed` and `end` come for each attempt, from the event loop's thread.
 
     `planned` is the number of measured requests, None where only time ends the run.
     """
@@ -78,9 +78,12 @@ class Progress:
     def begin(self, ticket: Ticket) -> None:
         self._of(ticket.model).in_flight += 1
 
+    def landed(self, ticket: Ticket) -> None:
+        """Its wire is quiet; its record is still to come."""
+        self._of(ticket.model).in_flight -= 1
+
     def end(self, record: AttemptRecord) -> None:
         counts = self._of(record.ticket.model)
-        counts.in_flight -= 1
         if record.ticket.phase == "warmup":
             return
         self._count_tokens(counts, record)
@@ -112,9 +115,9 @@ class Progress:
         return 0.0 if self._measure_ns is None else (self._clock.now_ns() - self._measure_ns) / NS
 
     def eta_s(self) -> float | None:
-        """Seconds left at the rate so far; None before the first request ended, or without a planned number."""
+        """Seconds left at the rate so far; None before a request ended, once no more are sent, or without a plan."""
         done = self.done
-        if not done or self.planned is None or self.measured_s <= 0:
+        if not done or self.planned is None or self.measured_s <= 0 or self.phase_name != "measure":
             return None
         return max(0, self.planned - done) * self.measured_s / done
 

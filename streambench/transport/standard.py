@@ -30,7 +30,7 @@ class StandardTransport(httpx2.AsyncBaseTransport):
 
     def __init__(self, clock: Clock, tls: TlsSettings, *, proxy: str | None = None, http2: bool = False) -> None:
         self._clock = clock
-        self._trips: set[_Trip] = set()
+        self._running: set[_Trip] = set()
         self._inner = httpx2.AsyncHTTPTransport(
             verify=ssl_context(tls), http1=True, http2=http2, limits=CONNECTIONS, proxy=proxy, trust_env=False
         )
@@ -40,9 +40,7 @@ class StandardTransport(httpx2.AsyncBaseTransport):
         alone = exchange is None
         if exchange is None:
             exchange = Exchange(self._clock, Bounds())
-        trip = _Trip(self._inner, request, exchange)
-        self._trips.add(trip)
-        exchange.over.add_done_callback(lambda _: self._trips.discard(trip))
+        trip = _Trip(self._inner, request, exchange, self._running)
         exchange.load(begin=trip.begin, cut=trip.cut)
         if alone:
             exchange.fire()
@@ -55,7 +53,7 @@ class StandardTransport(httpx2.AsyncBaseTransport):
         """The standard stack opens connections only with a request: nothing can be done ahead."""
 
     async def aclose(self) -> None:
-        for trip in tuple(self._trips):
+        for trip in tuple(self._running):
             trip.exchange.abort(CLOSED)
             await trip.gone()
         await self._inner.aclose()
@@ -68,11 +66,14 @@ class _Trip:
     inner: httpx2.AsyncHTTPTransport
     request: httpx2.Request
     exchange: Exchange
+    running: set[_Trip]
     task: asyncio.Task[None] | None = None
     opened: dict[str, int] = field(default_factory=dict)
 
     def begin(self) -> None:
         self.task = asyncio.get_running_loop().create_task(self._run())
+        self.running.add(self)
+        self.task.add_done_callback(lambda _: self.running.discard(self))
 
     def cut(self) -> None:
         if self.task is not None:

@@ -163,13 +163,15 @@ class Wire:
         if self._complete:
             self._end(exchange)
         elif tape.headers_at is None:
-            if self._head_bytes > exchange.bounds.head_bytes:
-                limit = exchange.bounds.head_bytes
-                self._lost(Failure("too_large", f"the response's headers passed {limit} bytes", detail="headers"))
+            self._bound_head(exchange.bounds.head_bytes)
         elif tape.body_bytes > exchange.bounds.body_bytes:
             self._lost(Failure("too_large", f"the body passed {exchange.bounds.body_bytes} bytes", detail="body"))
         elif tape.done_hint:
             exchange.expect_end()
+
+    def _bound_head(self, limit: int) -> None:
+        if self._head_bytes > limit:
+            self._lost(Failure("too_large", f"the response's headers passed {limit} bytes", detail="headers"))
 
     # Called by the parser.
 
