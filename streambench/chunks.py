@@ -267,7 +267,7 @@ def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> F
 
 def _keys(error: dict[str, Any]) -> str:
     """An object that names no error may well be an answer: its keys are told, not what it says."""
-    return f"an object with the keys {', '.join(list(error)[:12])}" if error else "an empty object"
+    return _text(f"an object with the keys {', '.join(list(error)[:12])}" if error else "an empty object")
 
 
 def _title(text: str) -> str:

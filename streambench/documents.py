@@ -118,8 +118,12 @@ def shown(value: object, limit: int = 60) -> str:
         case list():
             return "a list"
         case str():
-            return repr(value if len(value) <= limit else value[: limit - 1] + "…")
-    return _printable(str(value))[:limit]
+            return repr(_cut(value, limit))
+    return _cut(_printable(str(value)), limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -279,6 +283,8 @@ _HINTS = {
 def _yaml_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     why = _unguard(", ".join(part for part in (error.context, error.problem) if part))
+    if mark and error.context_mark and error.context_mark.line != mark.line:
+        why = f"{why} (begun in line {error.context_mark.line + 1})"
     hint = next((hint for sign, hint in _HINTS.items() if sign in why), None)
     return Problem(f"is not YAML: {why}", file=file, line=mark.line + 1 if mark else None, accepted=hint)
 

@@ -319,6 +319,6 @@ class _Line:
             await armed.fire(due, self._runner.now_ns() - came if entered else 0)
         finally:
             leave(entered)
-            self._runner.landed(armed)
             self._quiet.put_nowait(armed)
+            self._runner.landed(armed)
         return True

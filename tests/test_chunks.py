@@ -452,7 +452,7 @@ def test_half_a_pair_mends_no_other_fault() -> None:
         ({"error": {"message": "no", "code": "429"}}, Failure("stream_error", "no", status=429, code="429")),
         ({"error": {"message": "no", "type": "bad"}}, Failure("stream_error", "no", code="bad")),
         ({"error": {"message": "no", "code": None}}, Failure("stream_error", "no")),
-        ({"error": {"code": 7}}, Failure("stream_error", '{"code":7}', code="7")),
+        ({"error": {"code": 7}}, Failure("stream_error", "an object with the keys code", code="7")),
         ({"error": {"message": {"deep": 1}}}, Failure("stream_error", '{"deep":1}')),
         ({"error": 7}, Failure("stream_error", "7")),
         ({"error": [1]}, Failure("stream_error", "[1]")),
@@ -495,7 +495,7 @@ def test_of_two_errors_the_first_is_kept() -> None:
         (b"<html><head><title>502 Bad Gateway</title></head></html>", "502 Bad Gateway"),
         (b'{"message": "no", "z": "\xff"}', '{"message": "no", "z": "\N{REPLACEMENT CHARACTER}"}'),
         (b'{"message": "no", "z": 1e400}', '{"message": "no", "z": 1e400}'),
-        (b"{}", "{}"),
+        (b"{}", "an empty object"),
         (b"null", ""),
         (b"{", "{"),
     ],
@@ -530,9 +530,10 @@ def test_a_code_that_is_no_status_gives_none(code: object) -> None:
 
 
 def test_messages_and_codes_are_bounded() -> None:
-    """Of 10,000 characters 500 and 100 are kept."""
+    """Of 10,000 characters 4,000 and 100 are taken; of keys in a message's place too."""
     failure = failure_from_plain("stream_error", {"error": {"message": "m" * 10_000, "code": "c" * 10_000}})
-    assert (len(failure.message), len(failure.code or "")) == (500, 100)
+    assert (len(failure.message), len(failure.code or "")) == (4_000, 100)
+    assert len(failure_from_plain("stream_error", {"error": {"k" * 10_000: 1}}).message) == 4_000
 
 
 def test_a_status_that_is_known_is_kept() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.config.draft import Draft
+from streambench.config.values import at_home
 from streambench.documents import Document, KeyPath, shown
 from streambench.errors import SuiteError
 from streambench.secrets import Secrets
@@ -59,7 +60,7 @@ def _find_in(draft: Draft, mapping: dict[str, Any], path: KeyPath) -> None:
 
 def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
     """The file's place. A missing one is a problem that names every place tried."""
-    wanted = _at_home(Path(text))
+    wanted = at_home(text)
     places = list(dict.fromkeys([draft.folder / wanted, wanted]))
     for place in places:
         if text.strip() and _exists(place):
@@ -71,13 +72,6 @@ def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
     tried = " or ".join(mask(_absolute(place)) for place in places)
     draft.refuse(path, "no such file", shown(mask(text)), f"a file; looked for {tried}")
     return None
-
-
-def _at_home(path: Path) -> Path:
-    try:
-        return path.expanduser()
-    except RuntimeError:  # no such user: then it is a name like any other
-        return path
 
 
 def _exists(path: Path) -> bool:

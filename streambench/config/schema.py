@@ -180,7 +180,7 @@ class Settings(Frozen):
     warmup: Warmup = Warmup()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
-    seed: Whole = Field(default=0, ge=0, lt=2**63, description="a whole number from 0")
+    seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="a whole number from 0")
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)
     """Whether the journal keeps the text of outputs."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -61,7 +62,15 @@ def slug(name: str) -> str:
 def folder(value: Any) -> Any:
     if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise ValueError("is no folder's path")
-    return value
+    return at_home(value) if isinstance(value, str) else value
+
+
+def at_home(text: str) -> Path:
+    """The path, with `~` meant as a shell means it: no folder of that name should come to be."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no such user: then it is a name like any other
+        return Path(text)
 
 
 def base_url(text: str) -> str:

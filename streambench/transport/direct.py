@@ -42,8 +42,8 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         exchange.load(
             begin=lambda: pool.begin(exchange, wire_bytes),
             cut=lambda: pool.cut(exchange),
+            forget=lambda: pool.forget(exchange),
         )
-        exchange.over.add_done_callback(lambda _: pool.forget(exchange))
         if alone:
             exchange.fire()
             await end_of(exchange)

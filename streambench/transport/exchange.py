@@ -44,12 +44,16 @@ class Exchange:
         """Whether the stream has really said `[DONE]`; asked only when a piece ended like it."""
         self._begin: Callable[[], None] | None = None
         self._cut: Callable[[], None] | None = None
+        self._forget: Callable[[], None] | None = None
         self._grace: asyncio.TimerHandle | None = None
 
-    def load(self, begin: Callable[[], None], cut: Callable[[], None]) -> None:
-        """A transport says: the bytes are ready, `begin` sends them, `cut` drops the wire."""
+    def load(
+        self, begin: Callable[[], None], cut: Callable[[], None], forget: Callable[[], None] | None = None
+    ) -> None:
+        """A transport says: the bytes are ready, `begin` sends them, `cut` drops the wire, `forget` learns of the end."""
         self._begin = begin
         self._cut = cut
+        self._forget = forget
         if not self.armed.done():
             self.armed.set_result(None)
 
@@ -74,8 +78,10 @@ class Exchange:
         tape.failure = failure
         if self._grace is not None:
             self._grace.cancel()
+        if self._forget is not None:
+            self._forget()
         # These hold the exchange, and with it the tape; nobody collects cycles while a run lasts.
-        self._begin = self._cut = None
+        self._begin = self._cut = self._forget = None
         self.is_done = _taken_at_its_word
         if not self.over.done():
             self.over.set_result(None)
@@ -101,10 +107,9 @@ class Exchange:
             self._end_and_cut()
 
     def _end_and_cut(self, failure: Failure | None = None) -> None:
-        cut = self._cut
+        if self._cut is not None:
+            self._cut()
         self.finish(failure)
-        if cut is not None:
-            cut()
 
 
 def _taken_at_its_word() -> bool:

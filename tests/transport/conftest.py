@@ -135,7 +135,9 @@ class Rig:
 
     def alone(self, url: str, transport: Transport) -> asyncio.Task[Any]:
         """A request that comes to the transport without an exchange."""
-        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(self.client(transport).post(url, content=b"{}"))
+        task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(
+            self.client(transport).post(url, content=b"{}")
+        )
         self._tasks.append(task)
         return task
 

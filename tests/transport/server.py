@@ -60,6 +60,10 @@ class Peer:
 
     async def request(self) -> Request:
         """The next request, read to the end of its body."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._request()
+
+    async def _request(self) -> Request:
         head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         line, *rest = head.split("\r\n")[:-2]
         headers = {name.lower(): value for name, value in (each.split(": ", 1) for each in rest)}
@@ -106,7 +110,8 @@ class Peer:
     async def gone(self) -> bytes:
         """Waits until the client has closed; returns what it still said."""
         try:
-            return await self._reader.read()
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._reader.read()
         except ConnectionError:
             return b""
 

@@ -265,3 +265,16 @@ async def test_who_goes_away_from_a_request_without_an_exchange_takes_its_connec
     await peer.answer(CHUNKED)
     call.cancel()
     assert await peer.gone() == b""
+
+
+async def test_a_waiter_that_is_cancelled_can_still_abort(rig: Rig) -> None:
+    """Cancelling who awaits `over` cancels that future; the connection is known to the transport all the same."""
+    server = await rig.server()
+    call = (await rig.call(server.url, rig.direct())).fire()
+    peer = await server.peer()
+    await peer.answer(CHUNKED)
+    call.exchange.over.cancel()
+    await turns(5)
+    call.exchange.abort(GONE)
+    assert call.tape.failure == GONE
+    assert await peer.gone() == b""

@@ -1,0 +1,554 @@
+"""The runner on a clock where nothing waits: when each request goes out, and that none is lost however a run ends.
+
+A `Wire` stands in for client and gateway. Times are milliseconds since the phase's start unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streambench.gates import Caps
+from streambench.records import AttemptRecord, Failure, Ticket
+from streambench.runner import AHEAD, Pace, PhaseEnd, Runner
+from streambench.testing import MS, FakeClock, make_record
+
+START = 5_000 * MS
+"""The clock does not begin at zero, as a real one does not."""
+
+NEVER = -1
+"""How long a request takes whose gateway does not answer."""
+
+
+def tickets(count: int, every_ms: float | None = None, model: str = "alpha", first: int = 0) -> list[Ticket]:
+    """This many, for one model; due one after the other, or on no schedule."""
+    return [
+        Ticket(
+            seq=first + k,
+            gateway="hub",
+            model=model,
+            prompt_id="p",
+            repeat=0,
+            block=k,
+            scheduled_ns=None if every_ms is None else round(k * every_ms * MS),
+        )
+        for k in range(count)
+    ]
+
+
+class Wire:
+    """Builds and carries requests, each as long as `takes` says, and keeps account of what became of each."""
+
+    def __init__(self, clock: FakeClock, takes: Callable[[Ticket], float]) -> None:
+        self.clock = clock
+        self.takes = takes
+        self.building_takes = 0.0
+        self.unbuildable: int | None = None
+        self.unsendable: int | None = None
+        self.unreadable: int | None = None
+        self.held = 0
+        self.most_held = 0
+        self.did: dict[int, str] = {}
+        """By number: a letter for each call. b(uilt), f(ired), a(borted), r(ecord taken), d(iscarded)."""
+
+    async def arm(self, ticket: Ticket) -> Request:
+        if self.building_takes:
+            await self.clock.sleep_until(self.clock.now_ns() + round(self.building_takes * MS))
+        if ticket.seq == self.unbuildable:
+            raise ZeroDivisionError("building")
+        self.held += 1
+        self.most_held = max(self.most_held, self.held)
+        self.did[ticket.seq] = "b"
+        return Request(ticket, self)
+
+
+class Request:
+    """What the runner holds and fires."""
+
+    def __init__(self, ticket: Ticket, wire: Wire) -> None:
+        self.ticket = ticket
+        self._wire = wire
+        self._cut = asyncio.Event()
+        self.scheduled_ns = self.queue_ns = self.start_ns = self.end_ns = 0
+
+    def _note(self, letter: str) -> None:
+        self._wire.did[self.ticket.seq] += letter
+
+    async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
+        self._note("f")
+        self._wire.held -= 1
+        self.scheduled_ns, self.queue_ns, self.start_ns = scheduled_ns, queue_ns, self._wire.clock.now_ns()
+        if self.ticket.seq == self._wire.unsendable:
+            raise ZeroDivisionError("sending")
+        waits = [asyncio.create_task(self._cut.wait()), asyncio.create_task(self._answer())]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        self.end_ns = self._wire.clock.now_ns()
+
+    async def _answer(self) -> None:
+        takes = self._wire.takes(self.ticket)
+        if takes == NEVER:
+            await asyncio.Event().wait()
+        await self._wire.clock.sleep_until(self.start_ns + round(takes * MS))
+
+    def abort(self) -> None:
+        self._note("a")
+        self._cut.set()
+
+    async def record(self) -> AttemptRecord:
+        await asyncio.sleep(0)
+        self._note("r")
+        if self.ticket.seq == self._wire.unreadable:
+            raise ZeroDivisionError("reading")
+        return make_record(
+            ticket=self.ticket,
+            scheduled_at_ns=self.scheduled_ns - START,
+            queue_ns=self.queue_ns,
+            start_at_ns=self.start_ns - START,
+            ended_ns=self.end_ns - self.start_ns,
+            failure=Failure("cancelled") if self._cut.is_set() else None,
+        )
+
+    async def discard(self) -> None:
+        if "f" not in self._wire.did[self.ticket.seq]:
+            self._wire.held -= 1
+        self._note("d")
+
+
+@dataclass
+class Bench:
+    """A runner on a wire; `play` runs a phase, with anything beside it, and sees that nothing is left behind."""
+
+    takes: Callable[[Ticket], float] = lambda _: 10.0
+    caps: dict[str, Caps] = field(default_factory=dict)
+    records: list[AttemptRecord] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = FakeClock(START)
+        self.wire = Wire(self.clock, self.takes)
+        self.runner = Runner(self.wire.arm, self.clock, [self.sink], self.caps)
+        self.broken_at: int | None = None
+
+    def sink(self, record: AttemptRecord) -> None:
+        if record.ticket.seq == self.broken_at:
+            raise ZeroDivisionError("writing")
+        self.records.append(record)
+
+    def play(self, plan: Sequence[Ticket], pace: Pace, *beside: Callable[[], Awaitable[None]]) -> PhaseEnd:
+        return self.play_all([(plan, pace)], *beside)[-1]
+
+    def play_all(
+        self, phases: Sequence[tuple[Sequence[Ticket], Pace]], *beside: Callable[[], Awaitable[None]]
+    ) -> list[PhaseEnd]:
+        async def all_of_it() -> list[PhaseEnd]:
+            others = [asyncio.ensure_future(each()) for each in beside]
+            try:
+                return [await self.runner.run(plan, pace) for plan, pace in phases]
+            finally:
+                for other in others:
+                    other.cancel()
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert asyncio.all_tasks() == {asyncio.current_task()}, "a task outlived the run"
+
+        return asyncio.run(all_of_it())
+
+    def at(self, when_ms: float, call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+        """To be played beside a run: this call, at this instant."""
+
+        async def wait_and_call() -> None:
+            await self.clock.sleep_until(START + round(when_ms * MS))
+            call()
+
+        return wait_and_call
+
+    def starts_ms(self) -> list[float]:
+        return sorted(record.start_at_ns / MS for record in self.records)
+
+    def by_number(self) -> list[AttemptRecord]:
+        return sorted(self.records, key=lambda record: record.ticket.seq)
+
+
+def under_way(records: Sequence[AttemptRecord], at_ns: int) -> int:
+    return sum(record.start_at_ns <= at_ns < record.start_at_ns + record.ended_ns for record in records)
+
+
+lengths = st.lists(st.integers(1, 40), min_size=1, max_size=25)
+
+
+# --- the closed loop --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=50)
+@given(lengths=lengths, lanes=st.integers(1, 6))
+def test_exactly_as_many_as_there_are_lanes_are_under_way(lengths: list[int], lanes: int) -> None:
+    """At every start but the last, when the plan may have fewer left: not one less, not one more."""
+    bench = Bench(takes=lambda ticket: lengths[ticket.seq])
+    bench.play(tickets(len(lengths)), Pace(lanes))
+    starts = {record.start_at_ns for record in bench.records}
+    assert {under_way(bench.records, start) for start in starts - {max(starts)}} <= {lanes}
+    assert under_way(bench.records, max(starts)) <= lanes
+
+
+@settings(max_examples=50)
+@given(lengths=lengths, lanes=st.integers(1, 6))
+def test_each_is_sent_once_in_the_plans_order(lengths: list[int], lanes: int) -> None:
+    """However long each takes."""
+    bench = Bench(takes=lambda ticket: lengths[ticket.seq])
+    end = bench.play(tickets(len(lengths)), Pace(lanes))
+    starts = [record.start_at_ns for record in bench.by_number()]
+    assert starts == sorted(starts)
+    assert bench.wire.did == dict.fromkeys(range(len(lengths)), "bfr")
+    assert (end.fired, end.stopped) == (len(lengths), None)
+
+
+def test_a_request_is_due_when_its_lane_is_free() -> None:
+    """Two lanes, 10 and 25 ms: the lanes are free at 0, 0, then 10, 20 (10 + 10), 25."""
+    bench = Bench(takes=lambda ticket: 25 if ticket.seq == 1 else 10)
+    bench.play(tickets(5), Pace(2))
+    assert [record.scheduled_at_ns / MS for record in bench.by_number()] == [0, 0, 10, 20, 25]
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [0, 0, 10, 20, 25]
+    assert {record.queue_ns for record in bench.records} == {0}
+
+
+def test_late_building_is_start_lag_not_queue() -> None:
+    """One lane; building takes 30 ms, a reply 10. One is built beforehand; the next is built from 0 to 30, so that the
+    lane, free at 10, can fire it at 30 only; the next from 30 to 60.
+    """
+    bench = Bench()
+    bench.wire.building_takes = 30
+    bench.play(tickets(3), Pace(1))
+    first, *rest = bench.by_number()
+    since = first.start_at_ns
+    assert [(record.scheduled_at_ns - since) / MS for record in rest] == [10, 40]
+    assert [(record.start_at_ns - since) / MS for record in rest] == [30, 60]
+    assert [record.queue_ns for record in rest] == [0, 0]
+
+
+def test_a_request_is_in_hand_for_every_lane_before_the_first_goes_out() -> None:
+    """Building takes 5 ms: with four lanes the phase starts at 20, and all four go at once."""
+    bench = Bench()
+    bench.wire.building_takes = 5
+    end = bench.play(tickets(4), Pace(4))
+    assert (end.started_ns - START) / MS == 20
+    assert bench.starts_ms() == [20, 20, 20, 20]
+
+
+@pytest.mark.parametrize(("lanes", "count"), [(1, 10), (4, 10), (300, 600)])
+def test_no_more_are_built_ahead_than_there_are_lanes(lanes: int, count: int) -> None:
+    """Nor more than AHEAD, for a held request costs memory."""
+    bench = Bench()
+    bench.play(tickets(count), Pace(lanes))
+    assert bench.wire.most_held == min(lanes, AHEAD)
+
+
+def test_more_lanes_than_requests_do_no_harm() -> None:
+    """All three at once."""
+    bench = Bench()
+    assert bench.play(tickets(3), Pace(50)).fired == 3
+    assert bench.starts_ms() == [0, 0, 0]
+
+
+def test_a_phase_lasts_from_its_start_to_the_last_landing() -> None:
+    """Two lanes, three of 10 ms: 0 to 20."""
+    end = Bench().play(tickets(3), Pace(2))
+    assert ((end.started_ns - START) / MS, (end.ended_ns - START) / MS) == (0, 20)
+
+
+# --- the open loop ----------------------------------------------------------------------------------------------------
+
+OPEN = Pace(None)
+
+
+@pytest.mark.parametrize("takes", [0.0, 1.0, 500.0])
+def test_each_goes_out_at_its_instant_whether_replies_come_or_not(takes: float) -> None:
+    """Every 7 ms, be the replies quick or slow."""
+    bench = Bench(takes=lambda _: takes)
+    bench.play(tickets(20, every_ms=7), OPEN)
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [7 * k for k in range(20)]
+    assert [record.scheduled_at_ns / MS for record in bench.by_number()] == [7 * k for k in range(20)]
+    assert {record.queue_ns for record in bench.records} == {0}
+
+
+def test_lateness_is_in_the_numbers() -> None:
+    """Due at 0, 10, 20; building takes 30 ms each: sent at 30, 60, 90. Late by start minus scheduled, not by queue."""
+    bench = Bench()
+    bench.wire.building_takes = 30
+    bench.play(tickets(3, every_ms=10), OPEN)
+    assert [record.scheduled_at_ns / MS for record in bench.by_number()] == [0, 10, 20]
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [30, 60, 90]
+    assert {record.queue_ns for record in bench.records} == {0}
+
+
+def test_at_most_so_many_are_built_ahead_of_a_schedule() -> None:
+    """300 due in an hour: besides the one whose turn it is AHEAD are built at once, the others as these go out."""
+    bench = Bench()
+    plan = [Ticket(k, "hub", "alpha", "p", 0, k, scheduled_ns=3_600_000 * MS) for k in range(AHEAD + 44)]
+    bench.play(plan, OPEN)
+    assert bench.wire.most_held == 1 + AHEAD
+    assert len(bench.records) == AHEAD + 44
+
+
+@pytest.mark.parametrize("pace", [Pace(3), OPEN], ids=["closed", "open"])
+def test_an_empty_plan_ends_at_once(pace: Pace) -> None:
+    """Nothing sent, nothing recorded, no reason to stop."""
+    bench = Bench()
+    assert bench.play([], pace) == PhaseEnd(START, START, 0, None)
+    assert bench.records == []
+
+
+# --- caps -------------------------------------------------------------------------------------------------------------
+
+
+def test_waiting_at_a_cap_is_queue_time() -> None:
+    """Six due at 0, two at a time, 10 ms each: they start at 0, 0, 10, 10, 20, 20, were due at 0 and queued since."""
+    bench = Bench(caps={"gateway:hub": Caps(max_concurrency=2)})
+    bench.play(tickets(6, every_ms=0), OPEN)
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [0, 0, 10, 10, 20, 20]
+    assert [record.queue_ns / MS for record in bench.by_number()] == [0, 0, 10, 10, 20, 20]
+    assert {record.scheduled_at_ns for record in bench.records} == {0}
+
+
+@settings(max_examples=50)
+@given(lengths=lengths, cap=st.integers(1, 4), lanes=st.none() | st.integers(1, 6), every=st.integers(0, 12))
+def test_a_cap_is_kept_whatever_the_load(lengths: list[int], cap: int, lanes: int | None, every: int) -> None:
+    """Never more under way than it allows, the plan's order kept, all sent."""
+    bench = Bench(takes=lambda ticket: lengths[ticket.seq], caps={"gateway:hub": Caps(max_concurrency=cap)})
+    bench.play(tickets(len(lengths), every_ms=every), Pace(lanes))
+    assert max(under_way(bench.records, record.start_at_ns) for record in bench.records) <= cap
+    starts = [record.start_at_ns for record in bench.by_number()]
+    assert starts == sorted(starts)
+    assert len(starts) == len(lengths)
+
+
+def test_a_capped_model_does_not_hold_up_the_others() -> None:
+    """alpha takes one at a time, the hub two. Three of alpha and one of beta, due at 0: beta goes at once, as alpha's
+    second waits for alpha, not in the hub's second place.
+    """
+    bench = Bench(caps={"gateway:hub": Caps(max_concurrency=2), "model:alpha": Caps(max_concurrency=1)})
+    bench.play(tickets(3, every_ms=0) + tickets(1, every_ms=0, model="beta", first=3), OPEN)
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [0, 10, 20, 0]
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+def test_stop_waits_for_what_is_under_way() -> None:
+    """Two lanes, 10 ms each, stopped at 15: four were sent, and all four ended well, at 20."""
+    bench = Bench()
+    end = bench.play(tickets(100), Pace(2), bench.at(15, bench.runner.stop))
+    assert (end.fired, end.stopped, (end.ended_ns - START) / MS) == (4, "interrupted", 20)
+    assert [record.failure for record in bench.records] == [None] * 4
+
+
+def test_abort_breaks_off_what_is_under_way() -> None:
+    """Two lanes that nobody answers, aborted at 15: both are recorded, as cancelled, and the phase ends there."""
+    bench = Bench(takes=lambda _: NEVER)
+    end = bench.play(tickets(100), Pace(2), bench.at(15, bench.runner.abort))
+    assert (end.fired, end.stopped, (end.ended_ns - START) / MS) == (2, "interrupted", 15)
+    assert [record.failure for record in bench.records] == [Failure("cancelled")] * 2
+
+
+def test_abort_after_stop_breaks_off() -> None:
+    """Ctrl-C once, then again."""
+    bench = Bench(takes=lambda _: NEVER)
+    beside = (bench.at(5, bench.runner.stop), bench.at(15, bench.runner.abort))
+    assert (bench.play(tickets(9), Pace(2), *beside).ended_ns - START) / MS == 15
+    assert [record.failure for record in bench.records] == [Failure("cancelled")] * 2
+
+
+def test_stop_ends_the_wait_for_an_instant() -> None:
+    """The next request is due in an hour; nobody waits for it."""
+    bench = Bench()
+    end = bench.play(tickets(2, every_ms=3_600_000), OPEN, bench.at(15, bench.runner.stop))
+    assert (end.fired, (end.ended_ns - START) / MS) == (1, 15)
+
+
+@pytest.mark.parametrize("pace", [Pace(3), OPEN], ids=["closed", "open"])
+def test_stop_ends_the_wait_at_a_cap(pace: Pace) -> None:
+    """One at a time, 100 ms; stopped at 15. The first is waited for, those in line are not sent."""
+    bench = Bench(takes=lambda _: 100, caps={"gateway:hub": Caps(max_concurrency=1)})
+    end = bench.play(tickets(5, every_ms=0), pace, bench.at(15, bench.runner.stop))
+    assert (end.fired, (end.ended_ns - START) / MS) == (1, 100)
+
+
+@pytest.mark.parametrize("pace", [Pace(3), OPEN], ids=["closed", "open"])
+def test_stopped_before_it_began_nothing_is_sent(pace: Pace) -> None:
+    """A Ctrl-C in the warm-up ends what would follow, too."""
+    bench = Bench()
+    bench.runner.stop()
+    assert bench.play(tickets(5, every_ms=0), pace) == PhaseEnd(START, START, 0, "interrupted")
+
+
+def test_stop_while_the_first_are_built() -> None:
+    """Each takes 30 ms to build; stopped at 45, in the midst of the second."""
+    bench = Bench()
+    bench.wire.building_takes = 30
+    assert bench.play(tickets(9), Pace(4), bench.at(45, bench.runner.stop)).fired == 0
+    assert bench.wire.did == {0: "bd", 1: "bd"}
+
+
+def test_the_duration_limit_stops_sending() -> None:
+    """35 ms, one lane, 10 ms each: sent at 0, 10, 20, 30; the last ends at 40."""
+    bench = Bench()
+    end = bench.play(tickets(100), Pace(1, stop_after_ns=35 * MS))
+    assert (end.fired, end.stopped, (end.ended_ns - START) / MS) == (4, "duration_limit", 40)
+    assert [record.failure for record in bench.records] == [None] * 4
+
+
+def test_the_duration_limit_counts_from_the_phases_start() -> None:
+    """Building for two lanes takes 60 ms, before the phase: the limit of 25 leaves time for both."""
+    bench = Bench()
+    bench.wire.building_takes = 30
+    end = bench.play(tickets(2), Pace(2, stop_after_ns=25 * MS))
+    assert (end.stopped, bench.starts_ms()) == (None, [60, 60])
+
+
+def test_a_limit_that_is_not_reached_stops_nothing() -> None:
+    """Neither this phase nor the next."""
+    bench = Bench()
+    limited, following = bench.play_all([(tickets(2), Pace(1, stop_after_ns=50 * MS)), (tickets(9, first=2), Pace(1))])
+    assert (limited.stopped, following.stopped, following.fired) == (None, None, 9)
+
+
+def test_phases_share_their_caps() -> None:
+    """What the first phase took at the gates it has given back for the second."""
+    bench = Bench(caps={"gateway:hub": Caps(max_concurrency=1)})
+    first, second = bench.play_all([(tickets(3), Pace(2)), (tickets(3, every_ms=0, first=3), OPEN)])
+    assert (first.fired, second.fired) == (3, 3)
+
+
+@settings(max_examples=100)
+@given(
+    lengths=lengths,
+    lanes=st.none() | st.integers(1, 5),
+    cap=st.none() | st.integers(1, 3),
+    every=st.integers(0, 15),
+    stop=st.integers(0, 200),
+    abort=st.none() | st.integers(0, 200),
+)
+def test_a_stop_at_any_moment_loses_nothing(
+    lengths: list[int], lanes: int | None, cap: int | None, every: int, stop: int, abort: int | None
+) -> None:
+    """What was fired is recorded, what was not is discarded; each once; what is recorded is a beginning of the plan."""
+    bench = Bench(takes=lambda ticket: lengths[ticket.seq], caps={"gateway:hub": Caps(max_concurrency=cap)})
+    beside = [bench.at(stop, bench.runner.stop)]
+    if abort is not None:
+        beside.append(bench.at(abort, bench.runner.abort))
+    end = bench.play(tickets(len(lengths), every_ms=every), Pace(lanes), *beside)
+    assert set(bench.wire.did.values()) <= {"bfr", "bfar", "bd"}
+    sent = [seq for seq, did in sorted(bench.wire.did.items()) if "f" in did]
+    assert [record.ticket.seq for record in bench.by_number()] == sent == list(range(end.fired))
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_sink_gets_every_record_as_it_lands() -> None:
+    """Four at once, of 40, 10, 30 and 20 ms: in the order of their ends."""
+    bench, more = Bench(takes=lambda ticket: (40, 10, 30, 20)[ticket.seq]), list[AttemptRecord]()
+    bench.runner = Runner(bench.wire.arm, bench.clock, [bench.sink, more.append])
+    bench.play(tickets(4), Pace(4))
+    assert [record.ticket.seq for record in bench.records] == [1, 3, 2, 0]
+    assert more == bench.records
+
+
+def test_a_watcher_is_told_of_each_start_and_landing() -> None:
+    """One lane: they alternate."""
+    told: list[str] = []
+    bench = Bench()
+    bench.runner = Runner(
+        bench.wire.arm,
+        bench.clock,
+        [bench.sink],
+        on_fire=lambda ticket: told.append(f"+{ticket.seq}"),
+        on_quiet=lambda ticket: told.append(f"-{ticket.seq}"),
+    )
+    bench.play(tickets(3), Pace(1))
+    assert told == ["+0", "-0", "+1", "-1", "+2", "-2"]
+
+
+# --- faults of our own ------------------------------------------------------------------------------------------------
+
+PACES = pytest.mark.parametrize("pace", [Pace(3), OPEN], ids=["closed", "open"])
+
+
+@PACES
+def test_a_sink_that_raises_ends_the_run(pace: Pace) -> None:
+    """A full disk: its own error comes out, no group of errors; nobody answers the others, which are broken off."""
+    bench = Bench(takes=lambda ticket: 10 if ticket.seq == 1 else NEVER)
+    bench.broken_at = 1
+    with pytest.raises(ZeroDivisionError, match="writing"):
+        bench.play(tickets(50, every_ms=0), pace)
+    assert bench.runner.under_way == 0
+    assert bench.clock.now_ns() == START + 10 * MS
+
+
+@PACES
+def test_after_a_broken_sink_everything_is_at_rest(pace: Pace) -> None:
+    """What was built is recorded or discarded, what was fired was broken off first."""
+    bench = Bench(takes=lambda ticket: 10 if ticket.seq == 1 else NEVER)
+    bench.broken_at = 1
+    with pytest.raises(ZeroDivisionError):
+        bench.play(tickets(50, every_ms=0), pace)
+    assert bench.wire.did[1] == "bfr"
+    assert set(bench.wire.did.values()) <= {"bfr", "bfad", "bd"}
+    assert bench.wire.held == 0
+
+
+@PACES
+def test_a_request_that_cannot_be_read_ends_the_run_alike(pace: Pace) -> None:
+    """A fault in decoding is one of ours: it must be seen, not hang."""
+    bench = Bench(takes=lambda ticket: 10 if ticket.seq == 1 else NEVER)
+    bench.wire.unreadable = 1
+    with pytest.raises(ZeroDivisionError, match="reading"):
+        bench.play(tickets(50, every_ms=0), pace)
+    assert set(bench.wire.did.values()) <= {"bfr", "bfad", "bd"}
+
+
+@PACES
+@pytest.mark.parametrize("broken", [0, 2, 7, 49])
+def test_a_request_that_cannot_be_built_ends_the_run(pace: Pace, broken: int) -> None:
+    """Those before it are sent and recorded; the error comes out once they are."""
+    bench = Bench()
+    bench.wire.unbuildable = broken
+    with pytest.raises(ZeroDivisionError, match="building"):
+        bench.play(tickets(50, every_ms=3), pace)
+    assert bench.wire.did == dict.fromkeys(range(broken), "bfr")
+    assert len(bench.records) == broken
+
+
+@PACES
+def test_a_request_that_cannot_be_sent_ends_the_run(pace: Pace) -> None:
+    """The others under way are broken off and recorded, the error comes out by itself; 50 are planned, no more built
+    than the three lanes and three ahead need.
+    """
+    bench = Bench(takes=lambda _: NEVER)
+    bench.wire.unsendable = 2
+    with pytest.raises(ZeroDivisionError, match="sending"):
+        bench.play(tickets(50, every_ms=3), pace)
+    assert {record.ticket.seq for record in bench.records} == {0, 1, 2}
+    assert set(bench.wire.did.values()) <= {"bfar", "bfr", "bd"}
+
+
+@PACES
+def test_a_run_that_is_cancelled_keeps_what_it_has(pace: Pace) -> None:
+    """As when its program ends around it: what is under way is broken off and recorded, then it ends as cancelled."""
+    bench = Bench(takes=lambda _: NEVER)
+
+    async def play() -> None:
+        running = asyncio.create_task(bench.runner.run(tickets(50, every_ms=3), pace))
+        await bench.at(10, running.cancel)()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    asyncio.run(play())
+    assert Counter(bench.wire.did.values())["bfar"] == len(bench.records) > 0
+    assert set(bench.wire.did.values()) <= {"bfar", "bd"}
