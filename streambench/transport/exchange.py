@@ -50,7 +50,7 @@ class Exchange:
     def load(
         self, begin: Callable[[], None], cut: Callable[[], None], forget: Callable[[], None] | None = None
     ) -> None:
-        """A transport says: the bytes are ready, `begin` sends them, `cut` drops the wire, `forget` learns of the end."""
+        """The bytes are ready: `begin` sends them, `cut` drops the wire, `forget` hears of the end."""
         self._begin = begin
         self._cut = cut
         self._forget = forget

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextvars import copy_context
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,13 @@ class Authority:
     def settings(self) -> TlsSettings:
         return TlsSettings(ca_bundle=self.bundle)
 
+    def server(self, *names: str, not_after: datetime | None = None) -> ssl.SSLContext:
+        """A server's context with a certificate for these names."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        not_before = datetime(2001, 1, 1, tzinfo=UTC) if not_after else None
+        self.ca.issue_cert(*names, not_before=not_before, not_after=not_after).configure_cert(context)
+        return context
+
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -85,6 +94,10 @@ class Call:
     async def read(self, reads: int) -> None:
         """Waits until that many reads have been taped."""
         await until(lambda: self.tape.read_count >= reads)
+
+    async def body(self, pieces: int) -> None:
+        """Waits until that many pieces of the body have been taped."""
+        await until(lambda: len(self.tape.pieces) >= pieces)
 
 
 class Rig:
@@ -140,6 +153,11 @@ class Rig:
         )
         self._tasks.append(task)
         return task
+
+    def idle(self) -> int:
+        """Connections that stand idle in the rig's transports."""
+        directs = [transport for transport in self.transports if isinstance(transport, DirectTransport)]
+        return sum(len(pool._idle) for transport in directs for pool in transport._pools.values())
 
     def forget_calls(self) -> None:
         self._tasks.clear()

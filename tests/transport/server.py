@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import socket
 import ssl
 import struct
@@ -11,6 +12,7 @@ import termios
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 PATIENCE_S = 10.0
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
@@ -81,6 +83,25 @@ class Peer:
         self.write(data)
         return request
 
+    async def some(self) -> bytes:
+        """A little of what came."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._reader.read(1000)
+
+    def encrypted(self, data: bytes) -> bytes:
+        """The TLS record of `data`, to be written by `raw`."""
+        protocol: Any = self._writer.transport
+        protocol = protocol._ssl_protocol
+        protocol._sslobj.write(data)
+        record: bytes = protocol._outgoing.read()
+        return record
+
+    def raw(self, data: bytes) -> int:
+        """Writes below TLS, in this very call; returns the monotonic instant just before."""
+        before = time.monotonic_ns()
+        assert os.write(self.socket.fileno(), data) == len(data)
+        return before
+
     def unread(self) -> int:
         """Bytes that came and were not taken from the kernel yet."""
         return int(struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.FIONREAD, b"\0" * 4))[0])
@@ -89,6 +110,10 @@ class Peer:
     def socket(self) -> socket.socket:
         sock: socket.socket = self._writer.get_extra_info("socket")
         return sock
+
+    def certificate(self) -> object:
+        """What the client showed."""
+        return self._writer.get_extra_info("peercert")
 
     def close(self) -> None:
         """Says goodbye as servers do: close_notify where there is TLS, then FIN."""
