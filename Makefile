@@ -10,13 +10,14 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 NEEDS := streambench needs Python 3.11 or newer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs lock clean
+.PHONY: help demo test check docs lock real-stack clean
 
 help:
 	@echo "make demo    install into $(VENV), then compare simulated models: no key, no network"
 	@echo "make test    the whole suite, real servers included"
 	@echo "make check   lint, format, types, generated docs"
 	@echo "make docs    write docs/cli.md and docs/glossary.md anew"
+	@echo "make real-stack   serve a small real model behind LiteLLM, for configs/local-models.yaml; Ctrl-C stops it"
 	@echo "make lock    write requirements/lock.txt anew from pyproject.toml"
 	@echo "make clean   remove the environments and caches; results/ stays"
 
@@ -34,6 +35,9 @@ check: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(PY) docs/generate.py
+
+real-stack: $(VENV)/.installed
+	@$(PY) tests/real/stack.py --serve
 
 lock: $(VENV)/.made
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.config import Config
@@ -31,8 +32,11 @@ def run(config_file: Path, overrides: tuple[str, ...], output: str | None, *, qu
     from streambench.config import load_config
 
     config = load_config(config_file, overrides, output)
+    plan = _plan(config)
+    if plan.cut and not quiet:
+        click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
     with _gateways(config) as base_urls:
-        measured = _measure(config, base_urls, quiet=quiet)
+        measured = _measure(config, plan, base_urls, quiet=quiet)
     summary = _summarise(measured.folder)
     _print(summary, measured, quiet=quiet, as_json=as_json)
     return _exit_code(summary, measured)
@@ -55,14 +59,13 @@ def _gateways(config: Config) -> Iterator[Mapping[str, str]]:
         yield {name: addresses.get(name, gateway.base_url) for name, gateway in config.gateways.items()}
 
 
-def _measure(config: Config, base_urls: Mapping[str, str], *, quiet: bool) -> Measured:
+def _measure(config: Config, plan: Plan, base_urls: Mapping[str, str], *, quiet: bool) -> Measured:
     import asyncio
 
     from streambench.clock import MonotonicClock
     from streambench.engines import Job, measure
     from streambench.report import LiveView, Progress
 
-    plan = _plan(config)
     progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
     job = Job(
         config=config,
@@ -72,27 +75,14 @@ def _measure(config: Config, base_urls: Mapping[str, str], *, quiet: bool) -> Me
         watcher=progress,
         on_notice=lambda notice: click.echo(notice, err=True),
     )
-    if plan.cut and not quiet:
-        click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
-    with LiveView(progress, quiet=quiet), _short_turns():
+    with LiveView(progress, quiet=quiet):
         return asyncio.run(measure(job))
-
-
-@contextmanager
-def _short_turns() -> Iterator[None]:
-    """The view's thread gives the interpreter back within half a millisecond, not Python's five."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(0.0005)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _plan(config: Config) -> Plan:
     from streambench.plan import Lane, Shape, build_plan
 
-    return build_plan(
+    plan = build_plan(
         Shape(
             lanes=tuple(Lane(model.alias, model.gateway) for model in config.models),
             prompt_ids=tuple(prompt.id for prompt in config.suite.prompts),
@@ -104,6 +94,14 @@ def _plan(config: Config) -> Plan:
             max_requests=config.limits.requests,
         )
     )
+    if not plan.measure:
+        accepted = f"at least {len(config.models)}, one for each model"
+        raise InputError([_problem("limits.requests", str(config.limits.requests), accepted)])
+    return plan
+
+
+def _problem(where: str, found: str, accepted: str) -> Problem:
+    return Problem("leaves nothing to measure", where=where, found=found, accepted=accepted)
 
 
 def _summarise(folder: Path) -> Summary:

@@ -153,7 +153,10 @@ class Warmup(Frozen):
 
 
 class Timeouts(Frozen):
-    """In seconds. `idle` is the longest wait between two reads of a stream."""
+    """In seconds. `first_chunk`: to the first generated chunk; `idle`: between generated chunks; `total`: over all.
+
+    A keep-alive or a chunk that carries nothing ends neither wait.
+    """
 
     connect: Seconds = Field(default=10.0, description=_SECONDS)
     first_chunk: Seconds = Field(default=60.0, description=_SECONDS)

@@ -86,7 +86,7 @@ class Peer:
     async def some(self) -> bytes:
         """A little of what came."""
         async with asyncio.timeout(PATIENCE_S):
-            return await self._reader.read(1000)
+            return await self._reader.read(10_000)
 
     def encrypted(self, data: bytes) -> bytes:
         """The TLS record of `data`, to be written by `raw`."""
@@ -107,9 +107,27 @@ class Peer:
         return int(struct.unpack("i", fcntl.ioctl(self.socket.fileno(), termios.FIONREAD, b"\0" * 4))[0])
 
     @property
+    def closed(self) -> bool:
+        return self._writer.transport.is_closing()
+
+    @property
     def socket(self) -> socket.socket:
         sock: socket.socket = self._writer.get_extra_info("socket")
         return sock
+
+    async def refuse_handshake(self, tls: ssl.SSLContext) -> None:
+        """Shakes hands as far as it goes, and sends the alert: asyncio's own servers keep theirs to themselves."""
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        side = tls.wrap_bio(incoming, outgoing, server_side=True)
+        while True:
+            try:
+                side.do_handshake()
+            except ssl.SSLWantReadError:
+                self.write(outgoing.read())
+                incoming.write(await self.some())
+            except ssl.SSLError:
+                self.write(outgoing.read())
+                return
 
     def certificate(self) -> object:
         """What the client showed."""

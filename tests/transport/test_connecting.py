@@ -75,7 +75,7 @@ async def full(rig: Rig) -> AsyncIterator[str]:
         listening.listen(0)
         for _ in range(3):
             knocking = stack.enter_context(socket.socket())
-            knocking.setblocking(False)
+            knocking.settimeout(0)
             knocking.connect_ex(listening.getsockname())
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
 
@@ -147,7 +147,7 @@ async def test_the_servers_name_is_in_the_hello(rig: Rig, authority: Authority) 
     """Many gateways live at one address."""
     context = authority.server("localhost")
     asked: list[str | None] = []
-    context.sni_callback = lambda _, name, __: asked.append(name)  # type: ignore[assignment]
+    context.sni_callback = lambda _, name, __: asked.append(name)
     server = await rig.server(tls=context, name="localhost")
     await rig.exchanged(server.url, rig.direct(authority.settings), OK, server)
     assert asked == ["localhost"]
@@ -190,10 +190,15 @@ async def test_a_client_certificate_that_is_missing_is_a_failure_of_tls(
     rig: Rig, authority: Authority, version: ssl.TLSVersion
 ) -> None:
     """TLS 1.3 tells it only after our handshake, when the request is on its way; the words are the server's alert."""
-    server = await rig.server(tls=demanding(authority, version), name="localhost")
-    call = (await rig.call(server.url, rig.direct(authority.settings))).fire()
+    server = await rig.server(name="localhost")
+    url = server.url.replace("http:", "https:")
+    call = (await rig.call(url, rig.direct(authority.settings))).fire()
+    peer = await server.peer()
+    await peer.refuse_handshake(demanding(authority, version))
+    peer.close()
     tape = await call.over()
     assert tape.failure is not None
+    assert tape.failure.kind == ("connect_error" if version is ssl.TLSVersion.TLSv1_2 else "disconnected")
     assert tape.failure.detail == "tls"
     assert "ALERT" in tape.failure.message
 
