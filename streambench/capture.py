@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-from streambench.chunks import StreamDecoder, failure_from_body
+from streambench.chunks import StreamDecoder, failure_from_body, failure_from_plain
 from streambench.clock import NS, Anchor
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Ticket
@@ -38,6 +39,8 @@ HEADER_LIMIT = 40
 VALUE_LIMIT = 200
 BODY_TEXT_LIMIT = 16 * 1024
 """Bytes of an error body that are looked at."""
+INFLATED_LIMIT = 64 * 1024 * 1024
+"""Bytes that a compressed body may grow to: as many as a plain one may have."""
 
 
 class TapeReader:
@@ -55,7 +58,9 @@ class TapeReader:
         """Decodes what has come since last time, or that many pieces of it; True when nothing is left."""
         tape = self.tape
         end = len(tape.pieces) if pieces is None else min(len(tape.pieces), self._next + pieces)
-        plain = self._plain or self._choose()
+        if self._plain is None and tape.headers_at is not None:
+            self._plain = self._choose()
+        plain = self._plain or bytes
         for index in range(self._next, end):
             self.decoder.feed(plain(tape.pieces[index]), tape.stamp_of[index] - tape.start, tape.read_of[index])
         self._next = end
@@ -67,26 +72,41 @@ class TapeReader:
         if tape.stamp_of:
             self.decoder.close(tape.stamp_of[-1] - tape.start, tape.read_of[-1])
 
+    def start_of_body(self) -> bytes:
+        """As much of the body, without its content-encoding, as an error is looked for in."""
+        plain, start = self._choose(), b""
+        for piece in self.tape.pieces:
+            start += plain(piece)
+            if len(start) >= BODY_TEXT_LIMIT:
+                break
+        return start[:BODY_TEXT_LIMIT]
+
     def _choose(self) -> Callable[[bytes], bytes]:
-        if self.tape.headers_at is None:
-            return bytes
         encoding = (self.tape.header("content-encoding") or "identity").strip().lower()
         if encoding in ("gzip", "x-gzip", "deflate"):
-            self._plain = self._inflated(zlib.decompressobj(wbits=47 if encoding != "deflate" else 15))
-        elif encoding == "identity":
-            self._plain = bytes
-        else:
-            self.unreadable = encoding
-            self._plain = lambda _: b""
-        return self._plain
+            return self._inflated(encoding)
+        if encoding == "identity":
+            return bytes
+        self.unreadable = encoding
+        return lambda _: b""
 
-    def _inflated(self, inflater: zlib._Decompress) -> Callable[[bytes], bytes]:
+    def _inflated(self, encoding: str) -> Callable[[bytes], bytes]:
+        inflater = zlib.decompressobj(wbits=47 if encoding != "deflate" else 15)
+        left = INFLATED_LIMIT
+
         def inflate(piece: bytes) -> bytes:
-            try:
-                return inflater.decompress(piece)
-            except zlib.error:
-                self.unreadable = "broken gzip"
+            nonlocal left
+            if self.unreadable is not None:
                 return b""
+            try:
+                plain = inflater.decompress(piece, left + 1)
+            except zlib.error:
+                self.unreadable = f"broken {encoding}"
+                return b""
+            left -= len(plain)
+            if left < 0:
+                self.unreadable = f"{encoding} that grows past {INFLATED_LIMIT} bytes"
+            return plain
 
         return inflate
 
@@ -164,7 +184,7 @@ def _failure(reader: TapeReader, about: Circumstances) -> Failure | None:
     if tape.failure is not None and tape.failure.kind == "cancelled":
         return tape.failure
     if tape.status is not None and not 200 <= tape.status < 300:
-        return _http_error(tape, about)
+        return _http_error(reader, about)
     if tape.status is not None and (reader.unreadable or not _is_stream(reader)) and tape.body_bytes:
         return _not_a_stream(reader)
     return tape.failure
@@ -174,27 +194,46 @@ def _is_stream(reader: TapeReader) -> bool:
     """By its word or by its deeds: some servers stream events under another content type."""
     said = reader.tape.header("content-type") or ""
     decoder = reader.decoder
-    return "event-stream" in said.lower() or bool(decoder.timeline().kind) or decoder.done
+    if "event-stream" in said.lower() or decoder.done or decoder.error_frame is not None:
+        return True
+    return bool(decoder.timeline().kind)
 
 
 def _not_a_stream(reader: TapeReader) -> Failure:
     if reader.unreadable:
         return Failure("not_a_stream", f"the body's encoding cannot be read: {reader.unreadable}", detail="encoding")
     what = (reader.tape.header("content-type") or "no content type").split(";")[0].strip()
-    came = f"a stream was asked for, {what} came"
-    if "json" not in what and "html" not in what:  # what it says may be the answer, which is not ours to keep
-        return Failure("not_a_stream", came, detail=what[:100])
-    failure = failure_from_body("not_a_stream", reader.tape.body()[:BODY_TEXT_LIMIT])
+    failure = _said_instead(what.lower(), reader.start_of_body())
     told = f": {failure.message}" if failure.message else ""
-    return replace(failure, message=came + told, detail=what[:100])
+    return replace(failure, message=f"a stream was asked for, {what} came{told}", detail=what[:100])
 
 
-def _http_error(tape: Tape, about: Circumstances) -> Failure:
-    failure = failure_from_body("http_error", tape.body()[:BODY_TEXT_LIMIT], status=tape.status)
+def _said_instead(content_type: str, body: bytes) -> Failure:
+    """An error that JSON names, or a page's title. All else may be the answer, which is not ours to keep."""
+    if "html" in content_type and b"<title>" in body.lower():
+        return failure_from_body("not_a_stream", body)
+    if "json" not in content_type:
+        return Failure("not_a_stream")
+    try:
+        plain = json.loads(body)
+    except (ValueError, RecursionError):  # a long answer, for one: only its start is here
+        return Failure("not_a_stream")
+    if not isinstance(plain, dict):
+        return Failure("not_a_stream")
+    if plain.get("error") is None:  # a message that is no text is an answer's
+        plain = {key: value if isinstance(value, str | int) else None for key, value in plain.items()}
+    return failure_from_plain("not_a_stream", plain)
+
+
+def _http_error(reader: TapeReader, about: Circumstances) -> Failure:
+    tape, anchor = reader.tape, about.anchor
+    failure = failure_from_body("http_error", reader.start_of_body(), status=tape.status)
     location = tape.header("location")
     if location is not None and tape.status is not None and tape.status < 400:
-        failure = replace(failure, message=f"redirected to {location}: write that as base_url")
-    return replace(failure, retry_after_s=retry_after_s(dict(tape.headers), about.anchor.wall_of(tape.start)))
+        told = f"redirected to {location}, which is not followed: let base_url lead there"
+        failure = replace(failure, message=told)
+    wall_ns = anchor.wall_of(tape.start - anchor.monotonic_ns)
+    return replace(failure, retry_after_s=retry_after_s(dict(tape.headers), wall_ns))
 
 
 def retry_after_s(headers: Mapping[str, str], wall_ns: int) -> float | None:
@@ -208,7 +247,7 @@ def retry_after_s(headers: Mapping[str, str], wall_ns: int) -> float | None:
         return seconds
     try:
         return max(0.0, parsedate_to_datetime(stated).timestamp() - wall_ns / NS)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -233,7 +272,10 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
     if failure is None:
         return None
     return replace(
-        failure, message=about.clean_message(failure.message), code=_maybe(about.secrets.clean, failure.code)
+        failure,
+        message=about.clean_message(failure.message),
+        detail=_maybe(about.secrets.clean, failure.detail),
+        code=_maybe(about.secrets.clean, failure.code),
     )
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.clock import NS, Anchor, Clock
 from streambench.config import Config, Gateway, Model
 from streambench.deadlines import Deadlines
+from streambench.errors import ConfigError, Problem
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Stamps, Ticket
@@ -59,7 +61,7 @@ class Client:
         self._models = {model.alias: model for model in config.models}
         self._prompts = {prompt.id: prompt for prompt in config.suite.prompts}
         self._doors = {
-            name: _Door(gateway, base_urls[name], instruments, config.timeouts.total)
+            name: _Door(gateway, base_urls[name], _transport(name, config, base_urls[name], instruments), config)
             for name, gateway in config.gateways.items()
             if any(model.gateway == name for model in config.models)
         }
@@ -219,17 +221,21 @@ class ArmedRequest:
 class _Door:
     """One gateway: its SDK client and the transport below it."""
 
-    def __init__(self, gateway: Gateway, base_url: str, instruments: Instruments, total_s: float) -> None:
+    def __init__(
+        self, gateway: Gateway, base_url: str, transport: DirectTransport | StandardTransport, config: Config
+    ) -> None:
         self.gateway = gateway
         self.base_url = base_url
-        self.transport = _transport(gateway, base_url, instruments)
-        self._headers = {} if gateway.api_key is not None else {"Authorization": Omit()}
+        self.transport = transport
+        named = {name.lower() for name in gateway.headers}
+        keyed = gateway.api_key is not None or "authorization" in named
+        self._headers = {} if keyed else {"Authorization": Omit()}
         with _without_sdk_environment():
             self.sdk = AsyncOpenAI(
                 base_url=base_url,
                 api_key=gateway.api_key or "none",
                 max_retries=0,
-                timeout=total_s,
+                timeout=config.timeouts.total,
                 http_client=http_client(self.transport),
                 # a compressed stream arrives in blocks: ask for none
                 default_headers={**gateway.headers, "Accept-Encoding": "identity"},
@@ -299,12 +305,32 @@ def _retrieved(task: asyncio.Task[None]) -> None:
         )
 
 
-def _transport(gateway: Gateway, base_url: str, instruments: Instruments) -> DirectTransport | StandardTransport:
+def _transport(
+    name: str, config: Config, base_url: str, instruments: Instruments
+) -> DirectTransport | StandardTransport:
+    """Raises ConfigError for what can be known of a gateway only now: its proxy, certificates, a missing extra."""
+    gateway, where = config.gateways[name], f"gateways.{name}"
     tls = TlsSettings(gateway.tls.ca_bundle, gateway.tls.client_cert, gateway.tls.client_key, gateway.tls.verify)
     proxy = gateway.proxy or _environment_proxy(base_url)
-    if proxy is not None or gateway.http2:
+    if proxy is None and not gateway.http2:
+        return DirectTransport(instruments.hub, instruments.clock, tls, fresh=gateway.connections == "new")
+    if gateway.http2 and find_spec("h2") is None:
+        raise ConfigError([_lacks(f"{where}.http2", "http2")])
+    try:
         return StandardTransport(instruments.clock, tls, proxy=proxy, http2=gateway.http2)
-    return DirectTransport(instruments.hub, instruments.clock, tls, fresh=gateway.connections == "new")
+    except ImportError:
+        raise ConfigError([_lacks(f"{where}.proxy", "socks")]) from None
+    except (OSError, ValueError) as error:
+        told = config.secrets.clean(f"cannot be used: {error}")
+        raise ConfigError(
+            [Problem(told, where=f"{where}.{'tls' if isinstance(error, OSError) else 'proxy'}")]
+        ) from None
+
+
+def _lacks(where: str, extra: str) -> Problem:
+    return Problem(
+        "needs a package that is not installed", None, None, where, None, f"pip install 'streambench[{extra}]'"
+    )
 
 
 def _environment_proxy(base_url: str) -> str | None:
@@ -314,7 +340,8 @@ def _environment_proxy(base_url: str) -> str | None:
     if _is_loopback(host) or proxy_bypass(host):
         return None
     proxies = getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
 
 
 def _is_loopback(host: str) -> bool:

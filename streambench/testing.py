@@ -124,6 +124,7 @@ def make_record(
         start_at_ns=1_000 * MS,
         ended_ns=last_ns + 2 * MS,
         connection=Connection(new=False),
+        stamps="kernel",
         sent_ns=MS,
         headers_ns=80 * MS,
         first_byte_ns=min(timeline.offset_ns, default=90 * MS),

@@ -235,7 +235,7 @@ def test_all_bad_lines_of_jsonl_are_told(tmp_path: Path) -> None:
 def test_json_errors_name_their_line(tmp_path: Path) -> None:
     """A file of JSON has its lines counted by the decoder."""
     with pytest.raises(InputError, match=r"f\.json:2: is not JSON"):
-        read_json(write(tmp_path, "f.json", '{"a": 1,\n}'))
+        read_json(write(tmp_path, "f.json", '{"a": 1,\n"b" 2}'))
 
 
 @pytest.mark.parametrize(

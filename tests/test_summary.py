@@ -12,7 +12,7 @@ import pytest
 from rich.cells import cell_len
 
 from streambench.metrics import METRICS
-from streambench.records import AttemptRecord, Failure, Usage
+from streambench.records import AttemptRecord, Connection, Failure, Usage
 from streambench.report import Summary, exit_code, inert, render, show, summarise
 from streambench.report.summary import NEEDED, Estimate, ModelSummary, estimate, final_attempts
 from streambench.report.text import duration, number, usd
@@ -377,3 +377,20 @@ def test_any_text_is_bounded() -> None:
     """A message of 10 MB costs nothing."""
     texts: list[Any] = ["\0" * 10_000_000, "x" * 10_000_000, "\0" * 15, "x" * 41]
     assert all(len(inert(text, 20)) <= 20 for text in texts)
+
+
+def test_attempts_that_fell_back_to_coarser_stamps_are_told() -> None:
+    """Of two answered attempts one has the kernel's stamps, one the read's, as the wall clock was set once."""
+    records = [make_record(seq=0, stamps="kernel"), make_record(seq=1, stamps="read")]
+    summary = summarise(make_header("alpha"), records, make_end(clock_steps=1))
+    assert summary.to_plain()["stamps_seen"] == {"kernel": 1, "read": 1}
+    shown = render(summary, width=200)
+    assert "the kernel's receive time of each read (1 attempts); the time at which we read the socket (1" in shown
+    assert "The wall clock was set 1 times meanwhile." in shown
+
+
+def test_set_up_inside_latencies_is_told() -> None:
+    """One of two requests opened its connection: 1 ms of DNS, 2 of TCP, 4 of TLS."""
+    new = Connection(new=True, dns_ns=MS, connect_ns=2 * MS, tls_ns=4 * MS)
+    summary = summarise(make_header("alpha"), [make_record(seq=0, connection=new), make_record(seq=1)], make_end())
+    assert "include the set-up of a new connection: alpha 1 of 2 (p50 7.00 ms)" in render(summary, width=200)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.errors import InputError, Problem
+from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.config import Config
@@ -38,8 +38,9 @@ def run(config_file: Path, overrides: tuple[str, ...], output: str | None, *, qu
     with _gateways(config) as base_urls:
         measured = _measure(config, plan, base_urls, quiet=quiet)
     summary = _summarise(measured.folder)
-    _print(summary, measured, quiet=quiet, as_json=as_json)
-    return _exit_code(summary, measured)
+    lost = _write(summary, measured)
+    _print(summary, measured, lost, quiet=quiet, as_json=as_json)
+    return lost.exit_code if lost is not None else _exit_code(summary)
 
 
 @contextmanager
@@ -106,25 +107,34 @@ def _problem(where: str, found: str, accepted: str) -> Problem:
 
 def _summarise(folder: Path) -> Summary:
     from streambench.report import summarise
-    from streambench.results import load, write_summary
+    from streambench.results import load
 
     run = load(folder)
     for warning in run.warnings:
         click.echo(f"warning: {warning}", err=True)
-    summary = summarise(run.header, run.records, run.end)
-    write_summary(folder, summary)
-    return summary
+    return summarise(run.header, run.records, run.end)
 
 
-def _print(summary: Summary, measured: Measured, *, quiet: bool, as_json: bool) -> None:
+def _write(summary: Summary, measured: Measured) -> DiskError | None:
+    """Writes the summary. Returns the first error that the disk gave in this run; a full one still gets its table."""
+    from streambench.results import write_summary
+
+    try:
+        write_summary(measured.folder, summary)
+    except DiskError as error:
+        return measured.disk_error or error
+    return measured.disk_error
+
+
+def _print(summary: Summary, measured: Measured, lost: DiskError | None, *, quiet: bool, as_json: bool) -> None:
     import json
 
     from streambench.report import show
 
     for model in sorted(measured.refuses_usage):
         click.echo(f"{model}: its gateway rejects stream_options; set include_usage: false for it", err=True)
-    if measured.disk_error is not None:
-        click.echo(f"error: {measured.disk_error}", err=True)
+    if lost is not None:
+        click.echo(f"error: {lost}", err=True)
     if as_json:
         click.echo(json.dumps(summary.to_plain(), indent=2))
     elif quiet:
@@ -133,7 +143,7 @@ def _print(summary: Summary, measured: Measured, *, quiet: bool, as_json: bool) 
         show(summary, measured.folder)
 
 
-def _exit_code(summary: Summary, measured: Measured) -> int:
+def _exit_code(summary: Summary) -> int:
     from streambench.report import exit_code
 
-    return measured.disk_error.exit_code if measured.disk_error is not None else exit_code(summary)
+    return exit_code(summary)

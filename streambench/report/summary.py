@@ -103,6 +103,11 @@ class Summary:
     requests_planned: int
     measured_s: float | None
     stamps: str
+    """Whose clock the run set out to use for arrivals."""
+    stamps_seen: Mapping[str, int]
+    """Measured attempts that were answered, by whose clock their arrivals are on."""
+    clock_steps: int | None
+    """How often the wall clock was set during the run; None where the run had no end."""
     models: tuple[ModelSummary, ...]
     client_lag_ms: Mapping[str, float | None]
 
@@ -124,6 +129,8 @@ class Summary:
             "requests_planned": self.requests_planned,
             "measured_s": self.measured_s,
             "stamps": self.stamps,
+            "stamps_seen": dict(self.stamps_seen),
+            "clock_steps": self.clock_steps,
             "simulated": list(self.simulated),
             "percentiles": {"method": "linear", "needs_n": dict(NEEDED)},
         }
@@ -150,9 +157,16 @@ def summarise(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd |
         requests_planned=header.requests_planned,
         measured_s=_measured_s(end),
         stamps=header.stamps,
+        stamps_seen=_stamps_seen(rows),
+        clock_steps=end.clock_steps if end else None,
         models=tuple(_summarise_model(model, header, group) for model, group in by_model.items()),
         client_lag_ms=_client_lag_ms(rows, end),
     )
+
+
+def _stamps_seen(records: Iterable[AttemptRecord]) -> dict[str, int]:
+    answered = (record for record in records if record.ticket.phase == "measure" and record.first_byte_ns is not None)
+    return dict(Counter(record.stamps for record in answered))
 
 
 def exit_code(summary: Summary) -> int:

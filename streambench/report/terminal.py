@@ -189,7 +189,8 @@ def _notes(summary: Summary) -> Iterator[str]:
     yield f"Client lag of this run (how late our own event loop was): {_lag(summary)}."
     yield _left_out(summary)
     yield from _unknown_gaps(summary)
-    yield f"Stamps: {STAMPS.get(summary.stamps, summary.stamps)}."
+    yield from _set_up(summary)
+    yield _stamps(summary)
     yield _dashes()
 
 
@@ -217,6 +218,27 @@ def _unknown_gaps(summary: Summary) -> Iterator[str]:
     if shares:
         told = ", ".join(f"{inert(name, _NAME_LIMIT)} {_percent(share)}" for name, share in shares)
         yield f"Gaps not observed, as the chunks came in one read (left out, not zero): {told}."
+
+
+def _set_up(summary: Summary) -> Iterator[str]:
+    told = [
+        f"{inert(model.model, _NAME_LIMIT)} {connect.n} of {model.ok} (p50 {number(connect.p50)} ms)"
+        for model in summary.models
+        if (connect := model.metrics["connect_ms"]).n
+    ]
+    if told:
+        yield f"Requests whose latencies include the set-up of a new connection: {', '.join(told)}."
+
+
+def _stamps(summary: Summary) -> str:
+    """Whose clock the arrivals are on; told apart where some attempts fell back to a coarser one."""
+    seen = summary.stamps_seen
+    if set(seen) - {summary.stamps}:
+        text = "; ".join(f"{STAMPS.get(name, name)} ({count} attempts)" for name, count in sorted(seen.items()))
+    else:
+        text = STAMPS.get(summary.stamps, summary.stamps)
+    steps = f" The wall clock was set {summary.clock_steps} times meanwhile." if summary.clock_steps else ""
+    return f"Stamps: {text}.{steps}"
 
 
 def _percent(share: float) -> str:

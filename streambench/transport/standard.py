@@ -95,9 +95,10 @@ class _Trip:
             self.exchange.finish(Failure("connect_error", str(error), detail=_which(error)))
         except httpx2.TransportError as error:
             self.exchange.finish(Failure("disconnected", str(error) or type(error).__name__, detail="cut"))
+        except Exception as error:  # noqa: BLE001  # whatever it was, nobody may wait for ever
+            self.exchange.finish(Failure("client_error", f"{type(error).__name__}: {error}"))
         finally:
-            del self.request.extensions["trace"]  # a cycle
-            self.exchange.finish(Failure("client_error", "the standard client gave up"))  # if nothing else ended it
+            del self.request.extensions["trace"]  # a cycle, and nobody collects those while a run lasts
 
     async def _tape(self, response: httpx2.Response) -> None:
         tape, now = self.exchange.tape, self.exchange.clock.now_ns

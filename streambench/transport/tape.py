@@ -32,6 +32,7 @@ class Tape:
         "stamps",
         "start",
         "status",
+        "tail",
     )
 
     def __init__(self) -> None:
@@ -53,8 +54,9 @@ class Tape:
         self.body_bytes = 0
         self.read_lag = 0
         """The longest that a read lay in the kernel before we took it; only kernel stamps can tell."""
+        self.tail = b""
         self.done_hint = False
-        """The last piece ended like `[DONE]`: the body should be over at any moment."""
+        """What came last ended like `[DONE]`: the body should be over at any moment."""
 
     def add(self, piece: bytes, stamp: int) -> None:
         if self.first_byte is None:
@@ -64,7 +66,8 @@ class Tape:
         self.pieces.append(piece)
         self.stamp_of.append(stamp)
         self.read_of.append(self.read_count)
-        self.done_hint = b"[DONE]" in piece[-16:]
+        self.tail = piece[-16:] if len(piece) >= 16 else (self.tail + piece)[-16:]
+        self.done_hint = b"[DONE]" in self.tail
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key == name), None)

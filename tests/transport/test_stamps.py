@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+import sys
+
 import pytest
 
 from streambench.clock import NS
 from streambench.transport import DirectTransport
+from streambench.transport.hub import ask_for_stamps
 
 from .conftest import Authority, Rig
 from .server import CHUNKED, LAST, Server, chunk, turns
@@ -33,10 +37,30 @@ async def reached(request: pytest.FixtureRequest, rig: Rig, authority: Authority
     return await rig.server(tls=authority.server("localhost"), name="localhost"), rig.direct(authority.settings)
 
 
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a TCP connection, just made."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        near = socket.create_connection(server.getsockname())
+        return near, server.accept()[0]
+
+
 @pytest.fixture
 def kernel(rig: Rig) -> None:
     if not rig.hub.kernel_stamps:
         pytest.skip("this machine's kernel stamps nothing")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="stamps are Linux's")
+async def test_the_kernel_goes_on_stamping_while_a_hub_is_there(rig: Rig) -> None:
+    """Linux stops when its last asking socket is closed and takes milliseconds to begin anew: a hub keeps one open."""
+    if not rig.hub.kernel_stamps:
+        pytest.skip("this machine's kernel stamps nothing")
+    for _ in range(20):
+        near, far = socket_pair()
+        with near, far:
+            assert ask_for_stamps(near)
+            far.send(b"x")
+            assert near.recvmsg(1, 64)[1], "came unstamped"
 
 
 @pytest.mark.usefixtures("kernel")
