@@ -150,7 +150,7 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         start_at_ns=start - about.anchor.monotonic_ns,
         ended_ns=max(0, ended - start),
         connection=tape.connection,
-        sent_ns=_since(start, tape.sent),
+        sent_ns=_since(start, _sent(tape)),
         headers_ns=_since(start, tape.headers_at),
         first_byte_ns=_since(start, tape.first_byte),
         last_byte_ns=_since(start, tape.last_byte),
@@ -281,6 +281,12 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
 
 def _maybe(clean: Callable[[str], str], text: str | None) -> str | None:
     return None if text is None else clean(text)
+
+
+def _sent(tape: Tape) -> int | None:
+    """A near server answers before the call that wrote the request has returned: it was sent by then."""
+    instants = [instant for instant in (tape.sent, tape.headers_at) if instant is not None]
+    return min(instants) if tape.sent is not None else None
 
 
 def _since(start: int, instant: int | None) -> int | None:

@@ -16,7 +16,7 @@ from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from openai import AsyncOpenAI, Omit, OpenAIError
@@ -230,9 +230,11 @@ class _Door:
         named = {name.lower() for name in gateway.headers}
         keyed = gateway.api_key is not None or "authorization" in named
         self._headers = {} if keyed else {"Authorization": Omit()}
+        url = urlsplit(base_url)
         with _without_sdk_environment():
             self.sdk = AsyncOpenAI(
-                base_url=base_url,
+                base_url=url._replace(query="").geturl(),
+                default_query=dict(parse_qsl(url.query, keep_blank_values=True)),  # the SDK would append the path to it
                 api_key=gateway.api_key or "none",
                 max_retries=0,
                 timeout=config.timeouts.total,

@@ -10,11 +10,13 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import httpx2
 
 from streambench.clock import Clock
+from streambench.errors import ConfigError, Problem
 from streambench.records import Connection, Failure
 from streambench.transport.direct import end_of, response_of
 from streambench.transport.exchange import CURRENT, Bounds, Exchange
@@ -26,14 +28,19 @@ CONNECTIONS = httpx2.Limits(max_connections=100_000, max_keepalive_connections=1
 
 
 class StandardTransport(httpx2.AsyncBaseTransport):
-    """`proxy` is a URL (http, https, socks5); `http2` asks for HTTP/2, which needs the extra `http2`."""
+    """`proxy` is a URL (http, https, socks5); `http2` asks for HTTP/2. Raises ConfigError where an extra is missing."""
 
     def __init__(self, clock: Clock, tls: TlsSettings, *, proxy: str | None = None, http2: bool = False) -> None:
         self._clock = clock
         self._running: set[_Trip] = set()
-        self._inner = httpx2.AsyncHTTPTransport(
-            verify=ssl_context(tls), http1=True, http2=http2, limits=CONNECTIONS, proxy=proxy, trust_env=False
-        )
+        if http2 and find_spec("h2") is None:
+            raise _lacks("HTTP/2", "http2")
+        try:
+            self._inner = httpx2.AsyncHTTPTransport(
+                verify=ssl_context(tls), http1=True, http2=http2, limits=CONNECTIONS, proxy=proxy, trust_env=False
+            )
+        except ImportError:
+            raise _lacks("a SOCKS proxy", "socks") from None
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         exchange = CURRENT.get()
@@ -124,10 +131,10 @@ class _Trip:
     def _connection(self, response: httpx2.Response) -> Connection:
         version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii").removeprefix("HTTP/")
         return Connection(
-            new="connection.connect_tcp.started" in self.opened,
+            new="connect_tcp.started" in self.opened,
             http_version=version,
-            connect_ns=self._between("connection.connect_tcp"),
-            tls_ns=self._between("connection.start_tls"),
+            connect_ns=self._between("connect_tcp"),
+            tls_ns=self._between("start_tls"),
         )
 
     def _between(self, step: str) -> int | None:
@@ -136,10 +143,15 @@ class _Trip:
 
     async def _trace(self, event: str, _: dict[str, Any]) -> None:
         now = self.exchange.clock.now_ns()
-        if event.startswith("connection."):
-            self.opened[event] = now
-        elif event.endswith("send_request_body.complete"):
+        step = event.partition(".")[2]  # whether the connection's, a proxy's or a SOCKS proxy's: the last counts
+        if step.startswith(("connect_tcp.", "start_tls.")):
+            self.opened[step] = now
+        elif step == "send_request_body.complete":
             self.exchange.tape.sent = now
+
+
+def _lacks(what: str, extra: str) -> ConfigError:
+    return ConfigError([Problem(f"{what} needs a package that is not installed: pip install 'streambench[{extra}]'")])
 
 
 def _which(error: httpx2.TransportError) -> str:
@@ -158,7 +170,7 @@ def _which(error: httpx2.TransportError) -> str:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     yield error
-    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else (error.__cause__,)
+    inner = error.exceptions if isinstance(error, BaseExceptionGroup) else (error.__cause__ or error.__context__,)
     for cause in inner:
         if cause is not None:
             yield from _causes(cause)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from streambench.records import Failure
 from streambench.transport import Bounds
 
 from .conftest import Authority, Rig
-from .server import CHUNKED, HEAD, LAST, chunk, sized, turns
+from .server import CHUNKED, HEAD, LAST, chunk, sized, turns, until
 
 pytestmark = pytest.mark.anyio
 
@@ -265,6 +267,32 @@ async def test_an_answer_before_the_request_was_read_is_not_lost(
     tape = await call.over()
     assert (tape.status, tape.body(), tape.failure) == (413, b"much", None)
     assert not kept(rig)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+async def test_what_a_server_said_before_it_reset_us_is_read_though_writing_failed_first(
+    rig: Rig,
+    authority: Authority,
+    secure: bool,  # noqa: FBT001 - a column of a table
+) -> None:
+    """The write side hears of the reset while the answer still lies unread in the socket."""
+    if rig.hub._epoll is None:
+        pytest.skip("reads cannot be held back here")
+    server = await rig.server(tls=authority.server("localhost") if secure else None, name="localhost")
+    transport = rig.direct(authority.settings)
+    call = (await rig.call(server.url, transport, b"x" * 5_000_000)).fire()
+    peer = await server.peer()
+    await peer.some()
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(rig.hub._epoll.fileno())
+    peer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 4\r\n\r\nmuch")
+    peer.cut()  # with our request unread, that is a reset
+    (wire,) = next(iter(transport._pools.values()))._wires.values()
+    await until(lambda: not wire._unsent)
+    loop.add_reader(rig.hub._epoll.fileno(), rig.hub._drain)
+    tape = await call.over()
+    assert (tape.status, tape.body(), tape.failure) == (413, b"much", None)
+    await until(lambda: rig.idle() == 0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import httpx2
 import pytest
 import trustme
 
+from streambench.errors import ConfigError
 from streambench.records import Failure
 from streambench.transport import Bounds, TlsSettings
 from streambench.transport import exchange as exchange_module
@@ -34,6 +36,7 @@ class Proxy:
     refusal: bytes = b""
     """What it says instead of opening a tunnel."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
     server: asyncio.Server | None = None
 
     async def start(self) -> Proxy:
@@ -46,6 +49,7 @@ class Proxy:
         return f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         head = await reader.readuntil(b"\r\n\r\n")
         line, rest = head.split(b"\r\n", 1)
         self.lines.append(line.decode("ascii"))
@@ -56,6 +60,7 @@ class Proxy:
             return
         address = urlsplit((b"//" + target if method == b"CONNECT" else target).decode("ascii"))
         there, onward = await asyncio.open_connection(address.hostname, address.port)
+        self.writers.append(onward)
         if method == b"CONNECT":
             writer.write(b"HTTP/1.1 200 Connected\r\n\r\n")
         else:
@@ -79,6 +84,8 @@ class Proxy:
         self.server.close()
         for task in tuple(self.tasks):
             task.cancel()
+        for writer in self.writers:
+            writer.transport.abort()
         await turns(5)
 
 
@@ -283,6 +290,13 @@ async def test_http2_is_spoken_where_it_was_asked_for(rig: Rig, authority: Autho
 
 @pytest.mark.skipif(importlib.util.find_spec("h2") is not None, reason="h2 is installed")
 async def test_http2_without_its_extra_is_refused_with_the_mend(rig: Rig) -> None:
-    """At once, by the library that lacks it."""
-    with pytest.raises(ImportError, match="h2"):
+    """When the transport is made, not when the first server agrees to speak it."""
+    with pytest.raises(ConfigError, match=re.escape("streambench[http2]")):
         rig.standard(http2=True)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("socksio") is not None, reason="socksio is installed")
+async def test_socks_without_its_extra_is_refused_with_the_mend(rig: Rig) -> None:
+    """The same for proxies that speak SOCKS."""
+    with pytest.raises(ConfigError, match=re.escape("streambench[socks]")):
+        rig.standard(proxy="socks5://127.0.0.1:9")
