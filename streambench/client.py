@@ -96,10 +96,13 @@ class Client:
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         return armed
 
-    async def warm(self, count: int) -> None:
-        """Opens up to `count` connections to each gateway that keeps them, so that no latency holds their set-up."""
+    async def warm(self, count: int, spare: int = 0) -> None:
+        """Opens up to `count` connections to each gateway that keeps them, so that no latency holds their set-up.
+
+        From then on `spare` are kept in hand: an open loop may need a new one at any instant.
+        """
         doors = [door for door in self._doors.values() if door.gateway.connections == "warm"]
-        await asyncio.gather(*(door.warm(count, self._bounds.connect_s) for door in doors))
+        await asyncio.gather(*(door.warm(count, self._bounds.connect_s, spare) for door in doors))
 
     async def close(self) -> None:
         await asyncio.gather(*(door.close() for door in self._doors.values()))
@@ -248,9 +251,9 @@ class _Door:
         async with create(model=model, stream=True, extra_headers=self._headers, **body):
             pass  # the answer is on the tape
 
-    async def warm(self, count: int, connect_s: float) -> None:
-        limit = self.gateway.limits.max_concurrency
-        await self.transport.warm(self.base_url, min(count, limit or count), connect_s)
+    async def warm(self, count: int, connect_s: float, spare: int) -> None:
+        limit = self.gateway.limits.max_concurrency or count
+        await self.transport.warm(self.base_url, min(count, limit), connect_s, min(spare, limit))
 
     async def close(self) -> None:
         await self.sdk.close()

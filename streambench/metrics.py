@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 from streambench.clock import NS
-from streambench.records import ANSWER, GENERATED, AttemptRecord, ChunkTimeline, Connection
+from streambench.records import ANSWER, GENERATED, AttemptRecord, ChunkTimeline
 
 NS_PER_MS = 1_000_000
 
@@ -158,7 +158,9 @@ def _longest_gap(record: AttemptRecord) -> int | None:
 
 
 def _connect(record: AttemptRecord) -> int | None:
-    link = record.connection or Connection(new=False)
+    link = record.connection
+    if link is None or not link.new:
+        return None
     known = [part for part in (link.dns_ns, link.connect_ns, link.tls_ns) if part is not None]
     return sum(known) if known else None
 

@@ -60,10 +60,13 @@ class Connection:
     """How the socket came to be. The durations are None on a reused connection, and where nobody can tell."""
 
     new: bool
+    """Opened by this attempt: its set-up is inside the attempt's latencies."""
     http_version: str = "1.1"
     dns_ns: int | None = None
     connect_ns: int | None = None
     tls_ns: int | None = None
+    ahead: bool = False
+    """Opened before the attempt and first used by it: the durations lie outside its latencies."""
     stale: int = 0
     """Kept-alive connections that turned out closed when this attempt wrote to them; the time is inside its latency."""
 

@@ -263,7 +263,7 @@ def test_warm_connections_are_not_set_up_in_an_attempt(simulator: str, config: M
 
     record = asyncio.run(run(config(simulator, "plain")))
     assert record.connection is not None
-    assert record.connection.new  # it was opened for this run and nobody used it before
+    assert (record.connection.new, record.connection.ahead) == (False, True)
 
 
 # --- what is sent

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import platform
 import signal
 import sys
@@ -34,7 +35,7 @@ WARMUP_LANES = 8
 """Lanes of the warm-up before an open loop, which has no concurrency of its own."""
 
 OPEN_LOOP_CONNECTIONS = 64
-"""Connections opened ahead of an open loop, at most."""
+"""Connections kept in hand for an open loop, at most."""
 
 SWITCH_S = 0.0005
 
@@ -137,7 +138,7 @@ class _Session:
         config, plan = self._job.config, self._job.plan
         closed = config.load.mode == "closed"
         lanes = config.load.concurrency if closed else None
-        await self._client.warm(lanes or min(OPEN_LOOP_CONNECTIONS, len(plan.measure)))
+        await self._open_connections(lanes)
         if plan.warmup:
             self._job.watcher.phase("warmup")
             await self._runner.run(plan.warmup, Pace(concurrency=lanes or WARMUP_LANES))
@@ -147,6 +148,16 @@ class _Session:
         limit_s = config.limits.duration_s
         limit_ns = None if limit_s is None else round(limit_s * NS)
         return await self._runner.run(plan.measure, Pace(concurrency=lanes, stop_after_ns=limit_ns))
+
+    async def _open_connections(self, lanes: int | None) -> None:
+        """One a lane. An open loop starts with a second's worth, and keeps as many in hand."""
+        if lanes is not None:
+            await self._client.warm(lanes)
+        else:
+            spare = min(
+                OPEN_LOOP_CONNECTIONS, len(self._job.plan.measure), math.ceil(self._job.config.load.rate or 1) + 1
+            )
+            await self._client.warm(spare, spare)
 
     def _status(self, measured: PhaseEnd | None, lost: DiskError | None) -> Status:
         if lost is not None or measured is None:

@@ -51,10 +51,10 @@ class DirectTransport(httpx2.AsyncBaseTransport):
             await exchange.released
         return response_of(exchange)
 
-    async def warm(self, base_url: str, count: int, connect_s: float) -> None:
-        """Opens connections to the URL's origin until `count` stand idle."""
+    async def warm(self, base_url: str, count: int, connect_s: float, spare: int = 0) -> None:
+        """Opens connections to the URL's origin until `count` stand idle, then keeps `spare` of them in hand."""
         if not self._fresh:
-            await self._pool(_origin(httpx2.URL(base_url))).warm(count, connect_s)
+            await self._pool(_origin(httpx2.URL(base_url))).warm(count, connect_s, spare)
 
     async def aclose(self) -> None:
         for pool in self._pools.values():

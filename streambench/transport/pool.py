@@ -6,7 +6,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import aiohappyeyeballs
 
@@ -41,6 +42,8 @@ class Pool:
         self._fresh = fresh
         self._idle: list[Wire] = []
         self._opening = 0
+        self._spare = 0
+        self._connect_s = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: dict[Exchange, bytes] = {}
         self._wires: dict[Exchange, Wire] = {}
@@ -51,6 +54,8 @@ class Pool:
         self._requests[exchange] = request
         if self._idle:
             self._send(self._idle.pop(), exchange)
+            if len(self._idle) + self._opening < self._spare:
+                self._spawn(self._open_idle(self._connect_s))
         else:
             self._spawn(self._open_and_send(exchange))
 
@@ -66,8 +71,13 @@ class Pool:
         self._requests.pop(exchange, None)
         self._wires.pop(exchange, None)
 
-    async def warm(self, count: int, connect_s: float) -> None:
-        """Opens connections until `count` stand idle or are being opened; failures are left for a request to tell."""
+    async def warm(self, count: int, connect_s: float, spare: int = 0) -> None:
+        """Opens connections until `count` stand idle or are being opened, and from then on keeps `spare` in hand.
+
+        Failures are left for a request to tell.
+        """
+        self._spare = spare
+        self._connect_s = connect_s
         missing = max(0, count - len(self._idle) - self._opening)
         await asyncio.gather(*(self._open_idle(connect_s) for _ in range(missing)))
 
@@ -114,6 +124,7 @@ class Pool:
             return
         finally:
             self._opening -= 1
+        wire.made = replace(wire.made, new=False, ahead=True)
         self._on_idle(wire)
 
     async def _open(self, connect_s: float) -> Wire:
@@ -124,7 +135,7 @@ class Pool:
         now = self._clock.now_ns
         loop = asyncio.get_running_loop()
         start = now()
-        found = await loop.getaddrinfo(self.origin.host, self.origin.port, type=socket.SOCK_STREAM)
+        found = await _addresses(loop, self.origin)
         resolved = now()
         sock = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_S, interleave=1)
         try:
@@ -164,6 +175,14 @@ class Pool:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def _addresses(loop: asyncio.AbstractEventLoop, origin: Origin) -> list[Any]:
+    """An address needs no look-up, and so no thread of the loop's executor, which costs a turn of the interpreter."""
+    try:
+        return socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
 
 
 def connect_failure(error: OSError | ValueError, origin: Origin) -> Failure:

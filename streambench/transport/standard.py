@@ -56,7 +56,7 @@ class StandardTransport(httpx2.AsyncBaseTransport):
             await exchange.released
         return response_of(exchange)
 
-    async def warm(self, base_url: str, count: int, connect_s: float) -> None:
+    async def warm(self, base_url: str, count: int, connect_s: float, spare: int = 0) -> None:
         """The standard stack opens connections only with a request: nothing can be done ahead."""
 
     async def aclose(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streambench.records import Failure
 from streambench.transport import DirectTransport
 
 from .conftest import Authority, Rig
@@ -88,6 +89,31 @@ async def test_warm_opens_as_many_as_asked(rig: Rig, reached: tuple[Server, Dire
     await transport.warm(server.url, 5, 5.0)
     await until(lambda: server.accepted == 5)
     assert rig.idle() == 5
+
+
+async def test_a_connection_opened_ahead_is_not_set_up_inside_its_first_request(
+    rig: Rig, reached: tuple[Server, DirectTransport]
+) -> None:
+    """It is not new to the request; how long its set-up took before is still told."""
+    server, transport = reached
+    await transport.warm(server.url, 1, 5.0)
+    await until(lambda: server.accepted == 1)
+    tape = await rig.exchanged(server.url, transport, OK, server.peers[0])
+    made = tape.connection
+    assert made is not None
+    assert (made.new, made.ahead) == (False, True)
+    assert made.connect_ns is not None
+
+
+async def test_spare_connections_are_replaced_as_they_are_taken(rig: Rig) -> None:
+    """Two in hand, one taken: a third is opened without waiting for the answer."""
+    server = await rig.server()
+    transport = rig.direct()
+    await transport.warm(server.url, 2, 5.0, spare=2)
+    await until(lambda: server.accepted == 2)
+    call = (await rig.call(server.url, transport)).fire()
+    await until(lambda: server.accepted == 3)
+    call.exchange.abort(Failure("cancelled"))
 
 
 async def test_warming_a_fresh_transport_opens_nothing(rig: Rig) -> None:

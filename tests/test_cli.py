@@ -1,0 +1,710 @@
+"""The command as users start it: a process, its exit code, what it prints, and the folder that it leaves.
+
+Whatever a test runs, `Ran` also looks that no traceback was printed, and that neither the key nor a prompt is in any
+byte of what was printed or written.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import pytest
+import yaml
+from scripted_gateway import STREAM, ScriptedGateway, Seen, delta, error, sized, sse, streamed
+
+from streambench.arrivals import offsets_ns
+from streambench.config import load_config
+from streambench.health import judge
+from streambench.metrics import first_arrival_ns
+from streambench.records import GENERATED, AttemptRecord
+from streambench.results import Run, load
+from streambench.simulator.process import SimulatorProcess
+from streambench.testing import MS
+
+HOUSE = Path(__file__).resolve().parent.parent
+PATIENCE_S = 30.0
+KEY = "key-0123456789abcdef"
+MARK = "the quiet harbour of Zanzibar"
+PROMPTS = [
+    {"id": "morning", "text": f"Tell me of {MARK} in the morning."},
+    {"id": "noon", "text": f"Tell me of {MARK} at noon."},
+    {"id": "evening", "text": f"Tell me of {MARK} in the evening."},
+]
+MODELS = """
+models:
+  swift: {ttft_ms: 10, gap_ms: 2, tokens: 8}
+  steady: {ttft_ms: 30, gap_ms: 3, tokens: 8}
+  slow: {ttft_ms: 300, gap_ms: 2, tokens: 4}
+  long: {ttft_ms: 10, gap_ms: 20, tokens: 5000}
+  broken: {fault: http_500}
+"""
+
+
+# --- running it
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+    results: Path
+
+    @property
+    def folder(self) -> Path:
+        """The only one that it left."""
+        (folder,) = self.results.iterdir()
+        return folder
+
+    @property
+    def run(self) -> Run:
+        return load(self.folder)
+
+    @property
+    def measured(self) -> list[AttemptRecord]:
+        """In order of their start."""
+        records = [record for record in self.run.records if record.ticket.phase == "measure"]
+        return sorted(records, key=lambda record: record.start_at_ns)
+
+    @property
+    def summary(self) -> Any:
+        return json.loads((self.folder / "summary.json").read_bytes())
+
+    def check(self) -> Ran:
+        """What must hold of every run."""
+        assert "Traceback" not in self.err
+        files = [file for file in self.results.rglob("*") if file.is_file()] if self.results.exists() else []
+        texts = {"stdout": self.out.encode(), "stderr": self.err.encode()} | {
+            file.name: file.read_bytes() for file in files
+        }
+        held = [name for name, text in texts.items() if KEY.encode() in text or MARK.encode() in text]
+        assert held == []
+        return self
+
+
+class Started:
+    """A command under way; what it prints goes to files."""
+
+    def __init__(self, home: Home, arguments: Sequence[str], **how: Any) -> None:
+        self.results = home.folder / f"results-{len(home.started)}"
+        self._out = home.folder / f"out-{len(home.started)}"
+        self._err = home.folder / f"err-{len(home.started)}"
+        if "--output" not in arguments:
+            arguments = [*arguments, "--output", str(self.results)]
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streambench", *arguments], stdout=out, stderr=err, cwd=home.folder, **how
+            )
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text("utf-8")
+
+    def lines(self) -> int:
+        """Of the journal, so far."""
+        return sum(file.read_bytes().count(b"\n") for file in self.results.rglob("records.jsonl"))
+
+    def until(self, true: Callable[[], bool]) -> Started:
+        until(lambda: true() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.err
+        return self
+
+    def signal(self, number: signal.Signals) -> Started:
+        self.process.send_signal(number)
+        return self
+
+    def end(self) -> Ran:
+        code = self.process.wait(PATIENCE_S)
+        return Ran(code, self._out.read_text("utf-8"), self.err, self.results).check()
+
+
+def until(true: Callable[[], bool]) -> None:
+    limit = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.005)
+
+
+class Home:
+    """A user's folder: `models.yaml`, and a config that a test writes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.models = folder / "models.yaml"
+        self.models.write_text(MODELS)
+        self.started: list[Started] = []
+
+    def config(self, *models: Any, gateway: Mapping[str, Any] | None = None, **keys: Any) -> str:
+        """On the embedded gateway unless `gateway` says otherwise; two at a time, without a warm-up."""
+        plain = {
+            "gateways": {"hub": gateway or {"base_url": "embedded", "models": "models.yaml"}},
+            "models": list(models or ("swift", "steady")),
+            "prompts": PROMPTS,
+            "load": {"mode": "closed", "concurrency": 2},
+            "warmup": {"requests": 0},
+            "seed": 7,
+            **keys,
+        }
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(plain))
+        return "config.yaml"
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Started:
+        # A shell may have us ignore SIGINT, which children would inherit.
+        how.setdefault("preexec_fn", _heed_sigint)
+        clean = {name: value for name, value in os.environ.items() if name not in ("HUB_API_KEY", "COLUMNS")}
+        self.started.append(Started(self, arguments, env={**clean, **(env or {})}, **how))
+        return self.started[-1]
+
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Ran:
+        return self.start("run", *arguments, env=env, **how).end()
+
+    def close(self) -> None:
+        for started in self.started:
+            if started.process.poll() is None:
+                started.process.kill()
+                started.process.wait()
+
+
+def _heed_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path)
+    yield home
+    home.close()
+
+
+# --- a run on the embedded gateway
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """Two models, three prompts, two repeats given by `--set`, and a warm-up request for each model."""
+    home = Home(tmp_path_factory.mktemp("healthy"))
+    return home.run(home.config(name="harbour"), "--set", "repeats=2", "--set", "warmup.requests=1")
+
+
+def test_a_healthy_run_exits_with_0(healthy: Ran) -> None:
+    """All planned requests were answered: 2 models, 3 prompts, 2 repeats."""
+    assert healthy.code == 0
+    assert [judge(record) for record in healthy.measured] == ["ok"] * 12
+    assert healthy.run.end is not None
+    assert healthy.run.end.status == "complete"
+
+
+def test_it_leaves_its_files(healthy: Ran) -> None:
+    """In a folder of the run's own, named after it."""
+    names = {"run.json", "records.jsonl", "end.json", "summary.json", "summary.csv"}
+    assert {file.name for file in healthy.folder.iterdir()} == names
+    assert healthy.folder.name.startswith("harbour-")
+    assert healthy.run.warnings == ()
+
+
+def test_the_table_is_printed(healthy: Ran) -> None:
+    """On stdout: a row a model, and where the files are."""
+    lines = healthy.out.splitlines()
+    assert [line.split()[:3] for line in lines if line.startswith(("swift", "steady"))] == [
+        ["swift", "(simulated)", "6/6"],
+        ["steady", "(simulated)", "6/6"],
+    ]
+    assert f"Files: {healthy.folder}" in lines
+
+
+def test_simulated_models_are_marked_everywhere(healthy: Ran) -> None:
+    """In the header, the summary, its table, and under the printed one."""
+    assert healthy.run.header.simulated == ("swift", "steady")
+    assert healthy.summary["simulated"] == ["swift", "steady"]
+    assert [model["simulated"] for model in healthy.summary["models"].values()] == [True, True]
+    rows = list(csv.DictReader(io.StringIO((healthy.folder / "summary.csv").read_text())))
+    assert [(row["model"], row["simulated"]) for row in rows] == [("swift", "True"), ("steady", "True")]
+    assert "Simulated, so no measure of any real model: swift, steady." in healthy.out
+
+
+def test_the_summary_has_at_least_what_is_promised(healthy: Ran) -> None:
+    """Its schema 1; a number that the sample cannot carry is null."""
+    summary = healthy.summary
+    assert summary["schema"] == 1
+    assert summary["run_id"] == healthy.folder.name
+    assert set(summary["client_lag_ms"]) >= {"p50", "p99", "max"}
+    assert list(summary["models"]) == ["swift", "steady"]
+    for model in summary["models"].values():
+        assert model["requests"] == 6
+        assert model["outcomes"] == {"ok": 6}
+        for metric in ("ttft_ms", "chunk_gap_ms", "tpot_ms", "e2e_ms", "output_tok_s", "response_time_ms"):
+            assert set(model["metrics"][metric]) >= {"n", "mean", "p50", "p90", "p95", "p99"}
+        assert model["metrics"]["start_lag_ms"]["n"] == 6
+        assert model["metrics"]["ttft_ms"]["p99"] is None
+        assert model["usage"]["output"] == 48  # 6 answers of 8 tokens
+
+
+def test_the_numbers_are_the_models(healthy: Ran) -> None:
+    """TTFT 10 and 30 ms, gaps 2 and 3 ms; the bounds are generous, as this is no test of accuracy."""
+    metrics = {name: model["metrics"] for name, model in healthy.summary["models"].items()}
+    assert 10 <= metrics["swift"]["ttft_ms"]["p50"] < 20
+    assert 30 <= metrics["steady"]["ttft_ms"]["p50"] < 45
+    assert 1 < metrics["swift"]["chunk_gap_ms"]["p50"] < 3 < metrics["steady"]["e2e_ms"]["p50"]
+
+
+def test_warm_up_is_recorded_and_left_out(healthy: Ran) -> None:
+    """One for each model, before all others."""
+    warm = [record for record in healthy.run.records if record.ticket.phase == "warmup"]
+    assert sorted(record.ticket.model for record in warm) == ["steady", "swift"]
+    assert max(record.start_at_ns for record in warm) < min(record.start_at_ns for record in healthy.measured)
+    assert [model["warmup"] for model in healthy.summary["models"].values()] == [1, 1]
+
+
+def test_the_header_holds_what_the_run_was(healthy: Ran) -> None:
+    """With the overrides, and no prompt."""
+    header = healthy.run.header
+    assert (header.name, header.seed, header.requests_planned) == ("harbour", 7, 12)
+    assert header.config["repeats"] == 2
+    assert header.suite["prompts"] == 3
+    assert header.versions["streambench"]
+
+
+def test_every_model_gets_every_prompt_equally_often(healthy: Ran) -> None:
+    """Each (model, prompt, repeat) exactly once."""
+    got = Counter((r.ticket.model, r.ticket.prompt_id, r.ticket.repeat) for r in healthy.measured)
+    assert set(got.values()) == {1}
+    assert len(got) == 2 * 3 * 2
+
+
+def test_models_are_interleaved_in_time(healthy: Ran) -> None:
+    """Requests start in the plan's order, block by block, and a block is one (prompt, repeat) for every model."""
+    tickets = [record.ticket for record in healthy.measured]
+    assert [ticket.seq for ticket in tickets] == sorted(ticket.seq for ticket in tickets)
+    assert [ticket.block for ticket in tickets] == [block for block in range(6) for _ in range(2)]
+    for first, second in zip(tickets[::2], tickets[1::2], strict=True):
+        assert (first.prompt_id, first.repeat) == (second.prompt_id, second.repeat)
+        assert {first.model, second.model} == {"swift", "steady"}
+
+
+@pytest.fixture(scope="module")
+def as_json(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """The same plan once more."""
+    home = Home(tmp_path_factory.mktemp("json"))
+    return home.run(home.config(name="harbour", repeats=2, warmup={"requests": 1}), "--json")
+
+
+def test_the_same_seed_is_the_same_plan(healthy: Ran, as_json: Ran) -> None:
+    """Ticket by ticket."""
+    assert [record.ticket for record in as_json.measured] == [record.ticket for record in healthy.measured]
+
+
+def test_json_prints_the_summary(as_json: Ran) -> None:
+    """And nothing else on stdout."""
+    assert as_json.code == 0
+    assert json.loads(as_json.out) == as_json.summary
+
+
+def test_quiet_prints_the_folder(home: Home) -> None:
+    """And nothing else anywhere; several `--set` and an `--output` hold."""
+    ran = home.run(home.config(), "--quiet", "--set", "models=[swift]", "--set", "prompts=[Hello there]")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"{ran.folder}\n"
+    assert len(ran.measured) == 1
+
+
+def test_another_seed_is_another_order(healthy: Ran, home: Home) -> None:
+    """With the same requests."""
+    ran = home.run(home.config(repeats=2), "--set", "seed=8", "--quiet")
+    plans = [[(r.ticket.model, r.ticket.prompt_id, r.ticket.repeat) for r in one.measured] for one in (healthy, ran)]
+    assert plans[0] != plans[1]
+    assert sorted(plans[0]) == sorted(plans[1])
+
+
+# --- bad input
+
+
+def told_once(ran: Ran, *parts: str) -> None:
+    """Exit code 2, one line, nothing else, no folder."""
+    assert (ran.code, ran.out) == (2, "")
+    (line,) = ran.err.splitlines()
+    assert line.startswith("error: ")
+    for part in parts:
+        assert part in line
+    assert not ran.results.exists()
+
+
+REAL = {"base_url": "https://gateway.example/v1", "api_key": "${HUB_API_KEY}"}
+
+
+def test_a_missing_variable(home: Home) -> None:
+    """Its name, and how to set it."""
+    told_once(home.run(home.config(gateway=REAL)), "config.yaml:2", "HUB_API_KEY is not set", "export HUB_API_KEY=")
+
+
+def test_a_mistyped_key(home: Home) -> None:
+    """The nearest right one."""
+    told_once(home.run(home.config(repeat=2)), "config.yaml:", "repeat", "did you mean repeats?")
+
+
+def test_all_that_is_wrong_at_once(home: Home) -> None:
+    """A line each."""
+    ran = home.run(home.config(gateway=REAL, repeat=2, seed=-1), "--set", "load.mode=fast")
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 4
+
+
+def test_an_empty_suite(home: Home) -> None:
+    """No prompts, no run."""
+    (home.folder / "empty.yaml").write_text("prompts: []\n")
+    told_once(home.run(home.config(prompts=None, suite="empty.yaml")), "empty.yaml", "prompts")
+
+
+def test_a_missing_file(home: Home) -> None:
+    """Named."""
+    told_once(home.run("nowhere.yaml"), "nowhere.yaml")
+
+
+def test_a_bad_models_file(home: Home) -> None:
+    """What the embedded gateway says of it."""
+    home.models.write_text("models: {swift: {ttft: 3}}")
+    told_once(home.run(home.config("swift"), "--quiet"), "models.yaml:1", "models.swift.ttft", "ttft_ms")
+
+
+def test_fewer_requests_than_models(home: Home) -> None:
+    """Nothing could be compared."""
+    told_once(home.run(home.config(limits={"requests": 1})), "limits.requests", "found 1", "2")
+
+
+def test_an_output_that_cannot_be_written(home: Home) -> None:
+    """A file is in the way."""
+    (home.folder / "taken").write_text("")
+    told_once(home.run(home.config(), "--quiet", "--output", "taken/results"), "taken/results", "--output")
+
+
+def test_a_bad_option(home: Home) -> None:
+    """What there is instead."""
+    ran = home.run(home.config(), "--sett", "seed=1")
+    assert ran.code == 2
+    assert "--set" in ran.err
+
+
+# --- gateways that fail
+
+
+def test_a_dead_host(home: Home) -> None:
+    """Every request is recorded as refused: 1."""
+    ran = home.run(home.config(gateway={"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}))
+    assert ran.code == 1
+    assert [judge(record) for record in ran.measured] == ["connect_error"] * 6
+    assert "3 x connect_error refused: 127.0.0.1:9: connection refused" in ran.out
+    assert "Simulated" not in ran.out
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A gateway that asks for `KEY`."""
+    models = tmp_path_factory.mktemp("locked") / "models.yaml"
+    models.write_text(f"api_key: {KEY}\n{MODELS}")
+    with SimulatorProcess(models) as process:
+        yield {"base_url": process.base_url(), "api_key": "${HUB_API_KEY}"}
+
+
+def test_a_wrong_key(home: Home, locked: dict[str, Any]) -> None:
+    """401 for every request: 1; the key that was tried is nowhere either."""
+    ran = home.run(home.config(gateway=locked), env={"HUB_API_KEY": "guess-4711-guess"})
+    assert ran.code == 1
+    assert [record.status for record in ran.measured] == [401] * 6
+    assert "http_error 401 invalid_api_key: Incorrect API key provided" in ran.out
+    left = b"".join(file.read_bytes() for file in ran.folder.iterdir())
+    assert "guess-4711" not in ran.out + ran.err + left.decode()
+
+
+def test_an_unknown_model(home: Home, locked: dict[str, Any]) -> None:
+    """Its failure is its own: the others are measured, and the exit code is 1."""
+    ran = home.run(home.config("swift", "sweft", gateway=locked), env={"HUB_API_KEY": KEY})
+    assert ran.code == 1
+    outcomes = {name: model["outcomes"] for name, model in ran.summary["models"].items()}
+    assert outcomes == {"swift": {"ok": 3}, "sweft": {"ok": 0, "http_error": 3}}
+    assert "sweft: 3 x http_error 404 model_not_found: The model `sweft` does not exist" in ran.out
+    assert ran.summary["simulated"] == []
+
+
+def test_a_model_that_fails_now_and_then_is_no_failure(home: Home) -> None:
+    """Exit code 0: some of its answers were good."""
+    with ScriptedGateway(_every_other()) as gateway:
+        ran = home.run(home.config("m", gateway={"base_url": gateway.url, "api_key": "none"}), "--set", "repeats=2")
+    assert ran.code == 0
+    assert ran.summary["models"]["m"]["outcomes"] == {"ok": 3, "http_error": 3}
+
+
+def _every_other() -> Callable[[Seen], Iterable[bytes]]:
+    answers = iter([streamed(), error("500 No", "not now")] * 3)
+    return lambda _: [next(answers)]
+
+
+def test_echoes_are_hidden(home: Home) -> None:
+    """A gateway that repeats the request, key and all, wherever it can: `Ran.check` looks for it everywhere."""
+
+    def echo(seen: Seen) -> Iterable[bytes]:
+        said = f"{seen.header('authorization')} sent {seen.body.decode()}"
+        key = f"x-request-id: {KEY}"
+        text = seen.json["messages"][0]["content"]
+        answers = {
+            "json": error("400 Bad Request", said, key, code=KEY),
+            "nested": error("400 Bad Request", json.dumps({"error": said})),
+            "text": sized("500 No", said.encode(), key, content_type=f"text/{KEY}"),
+            "html": sized("200 OK", f"<title>{said}</title>".encode(), content_type="text/html"),
+            "whole": sized("200 OK", json.dumps({"error": said}).encode()),
+            "answer": sized("200 OK", json.dumps({"choices": [{"message": {"content": text}}]}).encode()),
+            "frame": streamed(sse(delta(text), {"error": {"message": said, "type": KEY}}), key),
+            "torn": streamed(sse(delta(text), said, '{"id": "' + said)),
+            "talk": streamed(sse(delta(text, model=KEY, id=KEY), delta(finish_reason="stop"), "[DONE]")),
+            "moved": sized("307 Temporary Redirect", b"", f"location: /x?key={KEY}"),
+        }
+        yield answers[seen.json["model"]]
+
+    models = ("json", "nested", "text", "html", "whole", "answer", "frame", "torn", "talk", "moved")
+    with ScriptedGateway(echo) as gateway:
+        hub = {"base_url": gateway.url, "api_key": "${HUB_API_KEY}"}
+        ran = home.run(home.config(*models, gateway=hub), env={"HUB_API_KEY": KEY})
+    assert KEY.encode() in b"".join(str(seen.headers).encode() for seen in gateway.seen)
+    outcomes = {record.ticket.model: judge(record) for record in ran.measured}
+    assert outcomes == {
+        **dict.fromkeys(("json", "nested", "text", "moved"), "http_error"),
+        **dict.fromkeys(("html", "whole", "answer"), "not_a_stream"),
+        "frame": "stream_error",
+        "torn": "malformed",
+        "talk": "ok",
+    }
+    assert "[prompt]" in ran.out
+    assert "***" in ran.out
+
+
+def test_a_gateway_that_rejects_stream_options(home: Home) -> None:
+    """The warm-up finds out; the run goes on without, and the user is told what to set."""
+    home.models.write_text("models: {strict: {ttft_ms: 10, gap_ms: 2, tokens: 8, accepts_stream_options: false}}")
+    ran = home.run(home.config("strict", warmup={"requests": 1}))
+    assert ran.code == 0
+    assert [(judge(record), record.usage_refused) for record in ran.measured] == [("ok", True)] * 3
+    assert "strict" in ran.err
+    assert "include_usage: false" in ran.err
+
+
+# --- ends before the end
+
+
+def incomplete(ran: Ran, status: str) -> None:
+    """Exit code 3, the table, and every request that was sent is recorded."""
+    assert ran.code == 3
+    assert ran.run.end is not None
+    assert ran.run.end.status == ran.summary["status"] == status
+    assert "This run is incomplete" in ran.out
+    records = ran.measured
+    assert [record.ticket.seq for record in records] == list(range(len(records)))
+    assert 0 < len(records) < ran.run.header.requests_planned
+
+
+def simulators(models: Path) -> list[int]:
+    """The ids of the simulator processes of a models file."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:  # it ended while we looked
+            continue
+        if str(models).encode() in words and b"streambench.simulator" in words:
+            found.append(int(process.name))
+    return found
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_interrupt_drains(home: Home, number: signal.Signals) -> None:
+    """What is under way is waited for and kept; nothing more is sent."""
+    started = home.start("run", home.config("steady", repeats=1000))
+    ran = started.until(lambda: started.lines() > 3).signal(number).end()
+    incomplete(ran, "interrupted")
+    assert {judge(record) for record in ran.measured} == {"ok"}
+    assert "stopping: waiting for" in ran.err
+    assert "once more to break off" in ran.err
+
+
+@linux
+def test_a_second_interrupt_breaks_off(home: Home) -> None:
+    """Two streams of 100 s are cancelled, and keep what had come of them."""
+    started = home.start("run", home.config("long", repeats=2))
+    started.until(lambda: "measure" in started.err)  # a progress line: it is past the start
+    started.signal(signal.SIGINT).until(lambda: "stopping: waiting for 2 under way" in started.err)
+    ran = started.signal(signal.SIGINT).end()
+    incomplete(ran, "interrupted")
+    assert [judge(record) for record in ran.measured] == ["cancelled"] * 2
+    assert all(record.timeline.kind.startswith("rc") for record in ran.measured)
+    assert simulators(home.models) == []
+
+
+@linux
+def test_an_interrupt_while_it_starts(home: Home) -> None:
+    """One word, exit code 3, no folder, and no simulator left behind."""
+    started = home.start("run", home.config())
+    ran = started.until(lambda: bool(simulators(home.models.relative_to(home.folder)))).signal(signal.SIGINT).end()
+    assert (ran.code, ran.out, ran.err.strip()) == (3, "", "interrupted")
+    assert not ran.results.exists()
+    assert simulators(home.models.relative_to(home.folder)) == []
+
+
+@linux
+def test_a_kill_loses_nothing_that_was_written(home: Home) -> None:
+    """Every line can be read, the end is unknown, and the simulator goes with its parent."""
+    started = home.start("run", home.config("steady", repeats=1000))
+    started.until(lambda: started.lines() > 3).signal(signal.SIGKILL).process.wait()
+    run = load(next(started.results.iterdir()))
+    assert len(run.records) > 3
+    assert run.warnings == ()
+    assert run.end is None
+    until(lambda: not simulators(home.models.relative_to(home.folder)))
+
+
+def test_the_time_limit(home: Home) -> None:
+    """No request starts after it; those under way are waited for."""
+    ran = home.run(home.config("steady", repeats=1000, limits={"duration": "300ms"}))
+    incomplete(ran, "duration_limit")
+    run = ran.run
+    assert run.end is not None
+    assert run.end.measure_started_at_ns is not None
+    last = ran.measured[-1].start_at_ns - run.end.measure_started_at_ns
+    assert last <= 310 * MS
+    assert {judge(record) for record in ran.measured} == {"ok"}
+
+
+def test_the_request_limit(home: Home) -> None:
+    """5 of 6 allowed, two models: two whole blocks; said on stderr; the plan is complete as it was cut: 0."""
+    ran = home.run(home.config(limits={"requests": 5}))
+    assert ran.code == 0
+    assert Counter(record.ticket.block for record in ran.measured) == {0: 2, 1: 2}
+    assert "limits.requests leaves out 2 of 6 requests" in ran.err
+
+
+def test_a_full_disk(home: Home) -> None:
+    """No file may pass 16 kB: one line, exit code 3, and what was written before can be read."""
+
+    def small_files() -> None:
+        _heed_sigint()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384))
+
+    ran = home.run(home.config(repeats=1000), preexec_fn=small_files)
+    assert ran.code == 3
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert "records.jsonl" in line
+    assert "File too large" in line
+    run = ran.run
+    assert f"its {len(run.records)} records are kept" in line
+    assert len(run.records) > 5
+    assert run.warnings == ()
+    assert "This run is incomplete" in ran.out
+
+
+# --- open loops and caps
+
+
+def due_ns(ran: Ran) -> list[int]:
+    """When each request was due, from the start of the measured phase."""
+    end = ran.run.end
+    assert end is not None
+    assert end.measure_started_at_ns is not None
+    started = end.measure_started_at_ns
+    return sorted(record.scheduled_at_ns - started for record in ran.measured)
+
+
+@pytest.mark.parametrize("mode", ["constant", "poisson"])
+def test_an_open_loop_keeps_its_schedule(home: Home, mode: str) -> None:
+    """20 requests at 50 a second, though each takes 300 ms: due as planned, sent within a few ms of it."""
+    ran = home.run(home.config("slow", prompts=PROMPTS[:1], repeats=20, load={"mode": mode, "rate": 50}))
+    assert ran.code == 0
+    assert due_ns(ran) == list(offsets_ns(mode, 50, 20, 7) or ())
+    lags_ms = [(record.start_at_ns - record.scheduled_at_ns) / MS for record in ran.measured]
+    assert min(lags_ms) >= 0
+    assert fmean(lags_ms) < 20
+    assert ran.summary["models"]["slow"]["metrics"]["start_lag_ms"]["mean"] == pytest.approx(fmean(lags_ms))
+    assert most_at_once(ran.measured) > 5
+
+
+def most_at_once(records: Sequence[AttemptRecord]) -> int:
+    """Requests under way together, at most."""
+    starts = [(record.start_at_ns, 1) for record in records]
+    ends = [(record.start_at_ns + record.ended_ns, -1) for record in records]
+    under_way = most = 0
+    for _, change in sorted([*starts, *ends]):
+        under_way += change
+        most = max(most, under_way)
+    return most
+
+
+def ttfts_ms(records: Iterable[AttemptRecord]) -> list[float]:
+    return [(first_arrival_ns(record.timeline, GENERATED) or 0) / MS for record in records]
+
+
+def test_requests_a_minute_are_capped(home: Home) -> None:
+    """300 a minute are 5 a second: 12 take two seconds, most of it in the queue and none of it in the TTFT."""
+    hub = {"base_url": "embedded", "models": "models.yaml", "limits": {"requests_per_minute": 300}}
+    ran = home.run(home.config(gateway=hub, repeats=2))
+    starts = [record.start_at_ns for record in ran.measured]
+    assert len(starts) == 12
+    assert all(later - earlier > 950 * MS for earlier, later in zip(starts, starts[5:], strict=False))
+    queued_ms = [record.queue_ns / MS for record in ran.measured]
+    assert max(queued_ms) > 500
+    assert sum(queued_ms) > 1_500
+    assert max(ttfts_ms(ran.measured)) < 300
+
+
+def test_parallel_requests_are_capped(home: Home) -> None:
+    """Six lanes, two allowed by the model: the others wait in the queue, none of it in the TTFT."""
+    model = {"model": "steady", "limits": {"max_concurrency": 2}}
+    ran = home.run(home.config(model, repeats=4, load={"mode": "closed", "concurrency": 6}))
+    assert len(ran.measured) == 12
+    assert most_at_once(ran.measured) == 2
+    assert sum(record.queue_ns > 40 * MS for record in ran.measured) >= 8  # an answer takes 30 + 8 * 3 ms
+    assert max(ttfts_ms(ran.measured)) < 54 + 30
+
+
+def test_lanes_are_kept_full(home: Home) -> None:
+    """Three lanes: three under way at any time, the next starts when one ends."""
+    ran = home.run(home.config(repeats=6, load={"mode": "closed", "concurrency": 3}))
+    assert most_at_once(ran.measured) == 3
+    assert [record.queue_ns for record in ran.measured] == [0] * 36
+
+
+# --- the configs that come with it
+
+
+@pytest.mark.parametrize("path", sorted((HOUSE / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_our_configs_load(path: Path) -> None:
+    """With the variables set that they name."""
+    env = {"HUB_API_KEY": KEY, "STREAMBENCH_TEST_KEY": KEY, "STREAMBENCH_TEST_URL": "http://127.0.0.1:4000/v1"}
+    assert load_config(path, env=env).models
+
+
+def test_the_quick_start_runs(home: Home) -> None:
+    """As the README has it; four models, 36 requests each, all well, with the delays of the models file."""
+    ran = home.run(str(HOUSE / "configs" / "quickstart.yaml"))
+    assert ran.code == 0
+    models = ran.summary["models"]
+    assert {name: model["outcomes"] for name, model in models.items()} == dict.fromkeys(
+        ("sim-swift", "sim-steady", "sim-thinker", "sim-bursty"), {"ok": 36}
+    )
+    steady = models["sim-steady"]["metrics"]
+    assert 170 < steady["ttft_ms"]["p50"] < 200  # normal, mean 180, sd 15
+    assert 19 < steady["chunk_gap_ms"]["p50"] < 22  # constant 20
