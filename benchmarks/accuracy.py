@@ -1,9 +1,9 @@
-"""How true is what we report? Judges this client, and plain SDK iteration beside it, by the simulator's own write times.
+"""How true is what we report? Judges this client, and plain SDK iteration, by the simulator's own write times.
 
     python benchmarks/accuracy.py [--streams 1,50,200,500] [--seconds 3] [--only paced|flood|run]
 
-The simulator runs pinned to one core and logs CLOCK_MONOTONIC around every write; each client runs pinned to another, in
-a process of its own, one after the other, so that ratios are of one run. Run it alone on the machine.
+The simulator runs pinned to one core and logs CLOCK_MONOTONIC around every write; each client runs pinned to another,
+in a process of its own, one after the other, so that ratios are of one run. Run it alone on the machine.
 
 error      recorded arrival of a chunk minus the instant before its write; TTFT's is that of the first generated chunk
 gap error  recorded gap minus the gap between the writes, by absolute value
@@ -79,9 +79,8 @@ def _banner() -> None:
 
 def _paced(counts: Sequence[int], seconds: float) -> None:
     chunks = round(seconds * 1000 / GAP_MS)
-    print(
-        f"Paced: {1000 // GAP_MS} chunks/s a stream, {chunks} chunks, starts spread over 1 s. Errors in ms: p50 / p99 / max"
-    )
+    print(f"Paced: {1000 // GAP_MS} chunks/s a stream, {chunks} chunks, starts spread over 1 s.")
+    print("Errors in ms: p50 / p99 / max")
     _head("streams", "client", "arrival", "TTFT", "gap", "start to server", "CPU us/chunk", "shared")
     for count in counts:
         model = {"ttft_ms": TTFT_MS, "gap_ms": GAP_MS, "tokens": chunks}
@@ -107,8 +106,8 @@ def _flood() -> None:
 
 def _whole_runs(counts: Sequence[int]) -> None:
     print(
-        f"A whole `streambench run`: closed loop, {RUN_CHUNKS} chunks at {GAP_MS} ms after {RUN_TTFT_MS} ms, 4 requests a lane,"
-        "\nfirst burst included. Errors in ms: p50 / p99 / max; held: mean requests under way over lanes"
+        f"A whole `streambench run`: closed loop, {RUN_CHUNKS} chunks at {GAP_MS} ms after {RUN_TTFT_MS} ms, 4 a lane,\n"
+        "first burst included. Errors in ms: p50 / p99 / max; held: mean requests under way over lanes"
     )
     _head("lanes", "client", "TTFT", "arrival", "gap", "start to server", "shared", "held", "first sent s")
     for count in counts:
@@ -363,15 +362,14 @@ def _drive_sdk(url: str, count: int, rate: float) -> Row:
 
     async def one(client: AsyncOpenAI, due_s: float) -> Row:
         await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
-        start, arrived = now_ns(), []
+        start = now_ns()
         stream = await client.chat.completions.create(
             model="bench",
             messages=[{"role": "user", "content": "Tell me of the sea."}],
             stream=True,
             stream_options={"include_usage": True},
         )
-        async for _ in stream:
-            arrived.append(now_ns())
+        arrived = [now_ns() async for _ in stream]
         # It never says which chunks shared a read: each counts as one of its own.
         request_id = stream.response.headers["x-request-id"]
         return {"request_id": request_id, "start_ns": start, "arrived_ns": arrived, "reads": list(range(len(arrived)))}

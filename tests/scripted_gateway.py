@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any
 
 PATIENCE_S = 10.0
-NO_EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+NO_END = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
+"""The head of a stream that ends with its connection."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from scripted_gateway import (
+    NO_END,
     PATIENCE_S,
     STREAM,
     Answer,
@@ -540,7 +541,7 @@ def test_keepalives_and_empty_chunks_buy_no_time_between_chunks(config: Make, sc
     """A comment and a chunk without content each 20 ms, after one with content."""
 
     def answer(seen: Seen) -> Iterable[bytes]:
-        yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + sse(delta("Hel"))
+        yield NO_END + sse(delta("Hel"))
         while not seen.gone(0.02):
             yield b": still here\n\n" + sse(delta(""), delta())
 
@@ -710,7 +711,7 @@ def test_a_stream_that_stays_open_after_done_is_complete(config: Make, scripted:
     """Some servers never close: what counts is [DONE]."""
 
     def answer(seen: Seen) -> Iterable[bytes]:
-        yield b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + STREAM
+        yield NO_END + STREAM
         seen.gone()
 
     (record,) = attempts(config(scripted(answer).url, "m"))

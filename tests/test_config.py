@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streambench.config import Config, Gateway, GatewayLimits, Load, Price, Timeouts, load_config, slug
+from streambench.config import Config, Gateway, GatewayLimits, Load, Price, Timeouts, load_config
 from streambench.errors import ConfigError, InputError, SuiteError
 
 KEY = "q7Lk-hunter2-Zx"
@@ -97,7 +97,7 @@ def test_defaults(tmp_path: Path) -> None:
     """What a config of four lines comes to."""
     config = load(tmp_path, SMALL)
     gateway = config.gateways["g"]
-    assert (config.name, config.slug) == ("run", "run")
+    assert config.name == "run"
     assert config.load == Load(mode="closed", concurrency=4, rate=None)
     assert (config.repeats, config.warmup.requests, config.seed, config.keep_text) == (1, 1, 0, False)
     assert config.timeouts == Timeouts(connect=10, first_chunk=60, idle=30, total=600)
@@ -157,25 +157,6 @@ def test_a_config_can_go_to_another_process(tmp_path: Path) -> None:
     """With its keys, which a dump would leave out."""
     config = load_sample(tmp_path)
     assert pickle.loads(pickle.dumps(config)).gateways["hub"].api_key == KEY
-
-
-@pytest.mark.parametrize(
-    ("name", "folder"),
-    [
-        ("chat-latency", "chat-latency"),
-        ("../../etc", "etc"),
-        ("a/b\\c d", "a-b-c-d"),
-        (".hidden", "hidden"),
-        ("Grüße 世界", "Grüße-世界"),
-        ("...", "run"),
-        ("x" * 300, "x" * 100),
-        ("世" * 300, "世" * 33),  # 100 bytes hold 33 characters of three bytes
-        ("\x1b[31m", "31m"),
-    ],
-)
-def test_slugs_are_safe_folder_names(name: str, folder: str) -> None:
-    """No separators, not hidden, bounded, never empty."""
-    assert slug(name) == folder
 
 
 # ---- files

@@ -17,7 +17,6 @@ from streambench.config.schema import (
     Tls,
     Warmup,
 )
-from streambench.config.values import slug
 
 __all__ = [
     "Config",
@@ -31,5 +30,4 @@ __all__ = [
     "Tls",
     "Warmup",
     "load_config",
-    "slug",
 ]

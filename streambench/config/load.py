@@ -19,7 +19,7 @@ from streambench.config.files import find_files, load_prompts
 from streambench.config.messages import refuse_invalid
 from streambench.config.overrides import apply_overrides
 from streambench.config.schema import Config, FileConfig, FileGateway, Gateway
-from streambench.config.values import is_label, slug
+from streambench.config.values import is_label
 from streambench.config.variables import expand
 from streambench.documents import read_yaml, shown
 from streambench.errors import ConfigError, InputError, Problem
@@ -70,7 +70,7 @@ def _open(path: Path) -> Draft:
 
 def _apply_defaults(draft: Draft, path: Path, output: str | None) -> None:
     if draft.data.get("name") is None:
-        draft.data["name"] = path.stem if is_label(path.stem) else slug(path.stem)
+        draft.data["name"] = path.stem if is_label(path.stem) else "run"
     if output is not None:
         draft.data["output"] = output
         draft.origins["output",] = OUTPUT_OPTION

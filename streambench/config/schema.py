@@ -30,7 +30,6 @@ from streambench.config.values import (
     not_bool,
     proxy_url,
     seconds,
-    slug,
 )
 from streambench.documents import KeyPath
 from streambench.secrets import Secrets, mask_url
@@ -218,11 +217,6 @@ class Config(Settings):
 
     def __str__(self) -> str:
         return repr(self)
-
-    @property
-    def slug(self) -> str:
-        """The name in a form that is safe in a folder's name."""
-        return slug(self.name)
 
     def masked(self) -> dict[str, Any]:
         """The config as plain JSON data for the run's header: no key, no password, no prompt."""

@@ -6,7 +6,6 @@ On the way: schema.py hangs them on its fields. Their messages never repeat the 
 from __future__ import annotations
 
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +13,6 @@ from urllib.parse import urlsplit
 from streambench.documents import nearest
 
 MAX_LABEL = 200
-_SLUG_BYTES = 100
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATION = re.compile(
     r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
@@ -50,13 +48,6 @@ def label(text: str) -> str:
 
 def is_label(text: str) -> bool:
     return bool(text) and text == text.strip() and text.isprintable() and len(text) <= MAX_LABEL
-
-
-def slug(name: str) -> str:
-    """The name made safe for a folder: letters, digits, `.`, `_` and `-`, at most 100 bytes, never empty or hidden."""
-    text = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", name))
-    text = text.encode("utf-8", "ignore")[:_SLUG_BYTES].decode("utf-8", "ignore")
-    return text.strip("-._") or "run"
 
 
 def folder(value: Any) -> Any:
