@@ -105,9 +105,9 @@ def _flood() -> None:
 
 
 def _whole_runs(counts: Sequence[int]) -> None:
+    print(f"A whole `streambench run`: closed loop, 4 requests a lane, first burst included, {RUN_CHUNKS} chunks at")
     print(
-        f"A whole `streambench run`: closed loop, {RUN_CHUNKS} chunks at {GAP_MS} ms after {RUN_TTFT_MS} ms, 4 a lane,\n"
-        "first burst included. Errors in ms: p50 / p99 / max; held: mean requests under way over lanes"
+        f"{GAP_MS} ms after {RUN_TTFT_MS} ms. Errors in ms: p50 / p99 / max; held: mean requests under way over lanes"
     )
     _head("lanes", "client", "TTFT", "arrival", "gap", "start to server", "shared", "held", "first sent s")
     for count in counts:

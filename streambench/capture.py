@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 
-from streambench.chunks import StreamDecoder, failure_from_body, failure_from_plain
+from streambench.chunks import MESSAGE_LIMIT, StreamDecoder, failure_from_body, failure_from_plain
 from streambench.clock import NS, Anchor
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Ticket
@@ -37,6 +37,7 @@ PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm
                  "x-litellm-overhead", "x-portkey-", "x-openrouter-", "x-provider", "x-served-by")  # fmt: skip
 HEADER_LIMIT = 40
 VALUE_LIMIT = 200
+DETAIL_LIMIT = 100
 BODY_TEXT_LIMIT = 16 * 1024
 """Bytes of an error body that are looked at."""
 INFLATED_LIMIT = 64 * 1024 * 1024
@@ -130,7 +131,14 @@ class Circumstances:
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
-        return self.secrets.clean(self.prompt_mask().hide(text)) if text else text
+        return self.secrets.clean(self.prompt_mask().hide(_without_half_word(text))) if text else text
+
+
+def _without_half_word(text: str) -> str:
+    """A message that was cut may end in half a key, which nobody would know for one."""
+    if len(text) < MESSAGE_LIMIT:
+        return text
+    return text[: max(text.rfind(mark) for mark in " \t\r\n\"'<>{}[](),;") + 1]
 
 
 def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
@@ -205,7 +213,7 @@ def _not_a_stream(reader: TapeReader) -> Failure:
     what = (reader.tape.header("content-type") or "no content type").split(";")[0].strip()
     failure = _said_instead(what.lower(), reader.start_of_body())
     told = f": {failure.message}" if failure.message else ""
-    return replace(failure, message=f"a stream was asked for, {what} came{told}", detail=what[:100])
+    return replace(failure, message=f"a stream was asked for, {what} came{told}", detail=what)
 
 
 def _said_instead(content_type: str, body: bytes) -> Failure:
@@ -274,7 +282,7 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
     return replace(
         failure,
         message=about.clean_message(failure.message),
-        detail=_maybe(about.secrets.clean, failure.detail),
+        detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=_maybe(about.secrets.clean, failure.code),
     )
 

@@ -431,6 +431,16 @@ def test_a_key_in_an_error_is_masked(before: int) -> None:
     assert len(told.message) <= 500
 
 
+@pytest.mark.parametrize("before", range(3_900, 3_985, 12))
+def test_a_key_is_masked_where_a_long_message_was_cut(before: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """4,000 characters are read; an echoed prompt in them shrinks to a word, and what ended there comes into view."""
+    prompt = " ".join(f"word{number}" for number in range(1_000))[:before]
+    monkeypatch.setattr(f"{__name__}.PROMPT", prompt)
+    told = refused({"error": {"message": f"bad {prompt} key {KEY} {KEY}"}})
+    assert told.message.startswith("bad [prompt]")
+    assert "key-0" not in told.message
+
+
 def test_a_key_is_masked_wherever_a_stream_repeats_it() -> None:
     """Model, id, finish reason, code."""
     body = (
