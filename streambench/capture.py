@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 from streambench.chunks import MESSAGE_LIMIT, StreamDecoder, failure_from_body, failure_from_plain
 from streambench.clock import NS, Anchor
@@ -144,7 +145,7 @@ def _without_half_word(text: str) -> str:
 def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
     """The record of an exchange that is over. `refused` is our own side's reason not to have sent it at all."""
     tape, decoder = reader.tape, reader.decoder
-    clean = about.secrets.clean
+    clean = partial(about.secrets.clean, limit=VALUE_LIMIT)
     ended = tape.ended if tape.ended is not None else tape.start
     failure = refused or _failure(reader, about)
     start = tape.start or about.scheduled_ns
@@ -283,7 +284,7 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         failure,
         message=about.clean_message(failure.message),
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
-        code=_maybe(about.secrets.clean, failure.code),
+        code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
     )
 
 

@@ -261,7 +261,7 @@ def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> F
         kind=kind,
         message=_keys(error) if message is None else _text(message),
         status=status if status is not None else _status(error.get("code")),
-        code=None if code is None else _text(code)[:100],
+        code=None if code is None else _text(code),
     )
 
 
@@ -321,7 +321,7 @@ def _first(*values: Any) -> Any:
 
 
 def _bounded(value: str | None) -> str | None:
-    return value[:200] if value else None
+    return value[:MESSAGE_LIMIT] if value else None
 
 
 def _without_half_pairs(data: bytes) -> bytes:

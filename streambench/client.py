@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -37,6 +37,7 @@ from streambench.transport import (
     Exchange,
     Hub,
     StandardTransport,
+    Tape,
     TlsSettings,
     http_client,
 )
@@ -84,17 +85,24 @@ class Client:
 
     async def arm(self, ticket: Ticket) -> ArmedRequest:
         """Has the SDK build the ticket's request; it is then held, ready to be fired. Never raises for a request."""
+        return ArmedRequest(ticket, self, await self._build(ticket), self._deadlines)
+
+    async def _build(self, ticket: Ticket) -> _Held:
         model = self._models[ticket.model]
-        door = self._doors[model.gateway]
         exchange = Exchange(self._instruments.clock, self._bounds)
         asks_usage = self._asks_usage(model)
         body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
-        task = _in_context_of(exchange, door.call(model.model, body))
-        reader = TapeReader(exchange.tape, keep_text=self._config.keep_text)
-        sum_up = partial(self._sum_up, asked_usage=asks_usage)
-        armed = ArmedRequest(ticket, exchange, reader, task, self._deadlines, sum_up)
+        task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body))
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
-        return armed
+        reader = TapeReader(exchange.tape, keep_text=self._config.keep_text)
+        return _Held(exchange, reader, task, asks_usage=asks_usage)
+
+    async def renewed(self, ticket: Ticket, held: _Held) -> _Held:
+        """What is held, or a request built anew where the gateway has refused one like it by now."""
+        if not held.asks_usage or ticket.model not in self._refuses_usage:
+            return held
+        await held.discard()
+        return await self._build(ticket)
 
     async def warm(self, count: int, spare: int = 0) -> None:
         """Opens up to `count` connections to each gateway that keeps them, so that no latency holds their set-up.
@@ -119,8 +127,9 @@ class Client:
         usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
         return {"messages": list(prompt.messages), **usage, "extra_body": {**model.params, **prompt.params}}
 
-    def _sum_up(self, armed: ArmedRequest, refused: Failure | None, *, asked_usage: bool) -> AttemptRecord:
-        tape = armed.reader.tape
+    def sum_up(self, armed: ArmedRequest, held: _Held, refused: Failure | None) -> AttemptRecord:
+        """The record of an attempt that is over."""
+        tape = held.reader.tape
         instruments = self._instruments
         lags = [instruments.lag.worst(tape.start, tape.ended or tape.start), tape.read_lag or None]
         about = Circumstances(
@@ -131,12 +140,12 @@ class Client:
             scheduled_ns=armed.scheduled_ns,
             queue_ns=armed.queue_ns,
             anchor=instruments.anchor,
-            usage_refused=armed.ticket.model in self._refuses_usage and not asked_usage,
+            usage_refused=armed.ticket.model in self._refuses_usage and not held.asks_usage,
             lag_ns=max((lag for lag in lags if lag is not None), default=None),
             secrets=self._config.secrets,
             prompt_mask=partial(self._mask_of, armed.ticket.prompt_id),
         )
-        return self._with_usage_refusal(record_of(armed.reader, about, refused))
+        return self._with_usage_refusal(record_of(held.reader, about, refused))
 
     def _mask_of(self, prompt_id: str) -> PromptMask:
         """Made when it is first needed, once a prompt."""
@@ -154,37 +163,50 @@ class Client:
         return record
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A request as the SDK built it, stopped before the wire; its task is the SDK's call."""
+
+    exchange: Exchange
+    reader: TapeReader
+    task: asyncio.Task[None]
+    asks_usage: bool
+
+    async def discard(self) -> None:
+        self.task.cancel()
+        await asyncio.wait((self.task,))
+
+
 class ArmedRequest:
     """A request that is built and held. Fire it once, then take its record once."""
 
-    def __init__(
-        self,
-        ticket: Ticket,
-        exchange: Exchange,
-        reader: TapeReader,
-        task: asyncio.Task[None],
-        deadlines: Deadlines,
-        sum_up: Callable[[ArmedRequest, Failure | None], AttemptRecord],
-    ) -> None:
+    def __init__(self, ticket: Ticket, client: Client, held: _Held, deadlines: Deadlines) -> None:
         self.ticket = ticket
-        self.reader = reader
         self.scheduled_ns = 0
         self.queue_ns = 0
-        self._exchange = exchange
-        self._task = task
+        self._broken_off = False
+        self._client = client
+        self._held = held
         self._deadlines = deadlines
-        self._sum_up = sum_up
+
+    @property
+    def tape(self) -> Tape:
+        """What has come so far."""
+        return self._held.exchange.tape
 
     async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
         """Sends at once; returns when the wire is quiet again, however the attempt ended."""
         self.scheduled_ns = scheduled_ns
         self.queue_ns = queue_ns
-        exchange = self._exchange
+        self._held = await self._client.renewed(self.ticket, self._held)
+        if self._broken_off:
+            self.abort()
+        exchange = self._held.exchange
         if not exchange.armed.done():  # the SDK refused to build it
             return
         exchange.is_done = self._is_done
         exchange.fire()
-        watch = _Watch(exchange, self.reader, self._deadlines)
+        watch = _Watch(exchange, self._held.reader, self._deadlines)
         try:
             await exchange.over
         finally:
@@ -192,31 +214,33 @@ class ArmedRequest:
 
     def abort(self) -> None:
         """Breaks the attempt off; its record will say `cancelled`."""
-        self._exchange.abort(Failure("cancelled", "stopped by the user"))
+        self._broken_off = True
+        self._held.exchange.abort(Failure("cancelled", "stopped by the user"))
 
     async def record(self) -> AttemptRecord:
         """Decodes the tape in slices that leave the event loop its turns, and sums the attempt up."""
-        self._exchange.release()
+        reader = self._held.reader
+        self._held.exchange.release()
         refused = await self._sdk_refusal()
-        while not self.reader.catch_up(SLICE):  # noqa: ASYNC110  # waits for nothing: gives the loop its turns
+        while not reader.catch_up(SLICE):  # noqa: ASYNC110  # waits for nothing: gives the loop its turns
             await asyncio.sleep(0)
-        self.reader.close()
-        return self._sum_up(self, refused)
+        reader.close()
+        return self._client.sum_up(self, self._held, refused)
 
     async def discard(self) -> None:
         """Drops a request that will not be sent."""
-        self._task.cancel()
-        await asyncio.wait((self._task,))
+        await self._held.discard()
 
     def _is_done(self) -> bool:
-        self.reader.catch_up()
-        return self.reader.decoder.done
+        self._held.reader.catch_up()
+        return self._held.reader.decoder.done
 
     async def _sdk_refusal(self) -> Failure | None:
         """What the SDK says where nothing went out; for all that went out, the tape speaks."""
-        await asyncio.wait((self._task,))
-        error = None if self._task.cancelled() else self._task.exception()
-        if error is None or self._exchange.armed.done():
+        task = self._held.task
+        await asyncio.wait((task,))
+        error = None if task.cancelled() else task.exception()
+        if error is None or self._held.exchange.armed.done():
             return None
         return Failure("client_error", f"{type(error).__name__}: {error}")
 

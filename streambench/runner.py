@@ -7,7 +7,7 @@ Closed loop: lanes take the armed requests in the plan's order. Open loop: each 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -91,6 +91,14 @@ class Runner:
     @property
     def under_way(self) -> int:
         return len(self._under_way)
+
+    @property
+    def stopped(self) -> Stop | None:
+        return self._stopped
+
+    async def unless_stopped(self, work: Coroutine[object, object, object]) -> bool:
+        """Does the work; drops it and returns False if the run is stopped first."""
+        return await self._unless_stopped(asyncio.create_task(work))
 
     def stop(self, why: Stop = "interrupted") -> None:
         """No new request is sent; those under way are waited for."""

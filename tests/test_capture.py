@@ -455,3 +455,13 @@ def test_no_text_of_the_answer_is_kept() -> None:
     record = Came().record()
     assert "Hello" not in repr(record)
     assert record.timeline.chars == (5, 0)
+
+
+@pytest.mark.parametrize("before", range(190, 201))
+def test_a_key_is_masked_where_a_long_name_is_cut(before: int) -> None:
+    """Of a name 200 characters are kept, wherever in it the key begins."""
+    name = "m" * before + KEY
+    body = f'data: {{"model":"{name}","choices":[{{"delta":{{}},"finish_reason":"stop"}}]}}\n\n'
+    record = Came(body.encode()).record()
+    assert len(record.model_served or "") <= 200
+    assert KEY[:6] not in (record.model_served or "")

@@ -467,6 +467,24 @@ def test_a_rejected_stream_options_is_not_sent_again(simulator: str, config: Mak
     assert (sorted(before), sorted(after)) == ([], ["strict"])
 
 
+def test_a_request_built_before_the_rejection_is_built_anew(simulator: str, config: Make) -> None:
+    """Both were armed with stream_options; by the time the second is fired, the first has been told."""
+    made = config(simulator, "strict")
+
+    async def run() -> list[AttemptRecord]:
+        async with opened(made) as client:
+            armed = [await client.arm(ticket(made, "strict", seq)) for seq in range(2)]
+            records = []
+            for one in armed:
+                await one.fire(take_anchor().monotonic_ns, 0)
+                records.append(await one.record())
+            return records
+
+    records = asyncio.run(run())
+    assert [judge(record) for record in records] == ["http_error", "ok"]
+    assert [record.usage_refused for record in records] == [False, True]
+
+
 def test_a_rejection_holds_for_its_model_only(config: Make, scripted: Script) -> None:
     """Another model may stand behind another server."""
 
@@ -619,7 +637,7 @@ async def broken_off(armed: ArmedRequest, chunks: int = 0) -> AttemptRecord:
     """Aborts the request as soon as so many chunks have come, and takes its record."""
     async with asyncio.timeout(PATIENCE_S):
         firing = asyncio.create_task(armed.fire(take_anchor().monotonic_ns, 0))
-        while len(armed.reader.tape.pieces) < chunks or not armed.reader.tape.start:  # noqa: ASYNC110  # no event tells
+        while len(armed.tape.pieces) < chunks or not armed.tape.start:  # noqa: ASYNC110  # no event tells
             await asyncio.sleep(0)
         armed.abort()
         await firing

@@ -461,6 +461,10 @@ BAD = [
         part("gateways: {g: http://h/v1}"),
         ["gateways.g: is of the wrong kind (found text; accepted: a mapping of base_url"],
     ),
+    (
+        gateway("base_url: http://h/v1, api_key: none, headers: {Content-Length: 3}"),
+        ["gateways.g.headers.Content-Length", "is set by the request itself"],
+    ),
     (gateway("api_key: none"), ["gateways.g.base_url: is required (accepted: `embedded`, or a URL such as"]),
     (
         gateway("base_url: h.example/v1, api_key: none"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,15 +35,26 @@ def run(config_file: Path, overrides: tuple[str, ...], output: str | None, *, qu
     from streambench.config import load_config
 
     config = load_config(config_file, overrides, output)
-    plan = _plan(config)
+    plan = _plan(config, config_file)
     if plan.cut and not quiet:
         click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
     with _gateways(config) as base_urls:
         measured = _measure(config, plan, base_urls, quiet=quiet)
-    summary = _summarise(measured.folder)
+    summary = _summarise(measured)
     lost = _write(summary, measured)
-    _print(summary, measured, lost, quiet=quiet, as_json=as_json)
+    with _reader_may_go():
+        _print(summary, measured, lost, quiet=quiet, as_json=as_json)
     return lost.exit_code if lost is not None else _exit_code(summary)
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Whoever reads our output may have seen enough (`| head`): that is no failure of the run."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -74,13 +88,13 @@ def _measure(config: Config, plan: Plan, base_urls: Mapping[str, str], *, quiet:
         base_urls=base_urls,
         simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
         watcher=progress,
-        on_notice=lambda notice: click.echo(notice, err=True),
+        on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
     )
     with LiveView(progress, quiet=quiet):
         return asyncio.run(measure(job))
 
 
-def _plan(config: Config) -> Plan:
+def _plan(config: Config, config_file: Path) -> Plan:
     from streambench.plan import Lane, Shape, build_plan
 
     plan = build_plan(
@@ -97,22 +111,23 @@ def _plan(config: Config) -> Plan:
     )
     if not plan.measure:
         accepted = f"at least {len(config.models)}, one for each model"
-        raise InputError([_problem("limits.requests", str(config.limits.requests), accepted)])
+        found = str(config.limits.requests)
+        raise InputError(
+            [Problem("leaves nothing to measure", str(config_file), None, "limits.requests", found, accepted)]
+        )
     return plan
 
 
-def _problem(where: str, found: str, accepted: str) -> Problem:
-    return Problem("leaves nothing to measure", where=where, found=found, accepted=accepted)
-
-
-def _summarise(folder: Path) -> Summary:
+def _summarise(measured: Measured) -> Summary:
     from streambench.report import summarise
     from streambench.results import load
 
-    run = load(folder)
+    run = load(measured.folder)
     for warning in run.warnings:
         click.echo(f"warning: {warning}", err=True)
-    return summarise(run.header, run.records, run.end)
+    summary = summarise(run.header, run.records, run.end)
+    # Without room on the disk for end.json, this process still knows how the run ended.
+    return summary if run.end is not None else replace(summary, status=measured.status)
 
 
 def _write(summary: Summary, measured: Measured) -> DiskError | None:

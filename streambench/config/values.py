@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from streambench.documents import nearest
 
+FRAMING = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
+"""Headers that a request's own bytes decide: another value would cut or garble it."""
 MAX_LABEL = 200
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATION = re.compile(
@@ -106,6 +108,8 @@ def _check_url(text: str, schemes: tuple[str, ...]) -> None:
 def header_name(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise ValueError("is no header name")
+    if text.lower() in FRAMING:
+        raise ValueError("is set by the request itself")
     return text
 
 

@@ -138,13 +138,14 @@ class _Session:
         config, plan = self._job.config, self._job.plan
         closed = config.load.mode == "closed"
         lanes = config.load.concurrency if closed else None
-        await self._open_connections(lanes)
+        await self._runner.unless_stopped(self._open_connections(lanes))
         if plan.warmup:
             self._job.watcher.phase("warmup")
             await self._runner.run(plan.warmup, Pace(concurrency=lanes or WARMUP_LANES))
             gc.collect()
             gc.freeze()
-        self._job.watcher.phase("measure")
+        if not self._runner.stopped:
+            self._job.watcher.phase("measure")
         limit_s = config.limits.duration_s
         limit_ns = None if limit_s is None else round(limit_s * NS)
         return await self._runner.run(plan.measure, Pace(concurrency=lanes, stop_after_ns=limit_ns))
@@ -267,7 +268,7 @@ def _signals(runner: Runner, job: Job) -> Iterator[None]:
         if asked == 1:
             runner.stop()
             job.watcher.phase("draining")
-            job.on_notice(f"stopping: waiting for {runner.under_way} under way; once more to break off")
+            job.on_notice(_stopping(runner.under_way))
         else:
             runner.abort()
 
@@ -277,6 +278,12 @@ def _signals(runner: Runner, job: Job) -> Iterator[None]:
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
+
+
+def _stopping(under_way: int) -> str:
+    if not under_way:
+        return "stopping: nothing is under way"
+    return f"stopping: waiting for {under_way} under way; once more to break off"
 
 
 def _handle(loop: asyncio.AbstractEventLoop, number: signal.Signals, call: Callable[[], None]) -> bool:

@@ -203,6 +203,8 @@ def _failure_notes(summary: Summary) -> Iterator[str]:
 
 
 def _lag(summary: Summary) -> str:
+    if summary.client_lag_ms.get("p50") is None:
+        return "not sampled, the run was too short"
     shown = [f"{name} {number(summary.client_lag_ms.get(name))} ms" for name in ("p50", "p99", "max")]
     return ", ".join(shown)
 

@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         serve(options, announce)
     except SimulatorError as exc:
-        sys.stderr.write(f"{exc}\n")
+        sys.stderr.write("".join(f"error: {line}\n" for line in str(exc).splitlines()))
         return exc.exit_code
     return 0
 

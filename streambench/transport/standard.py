@@ -18,7 +18,7 @@ import httpx2
 from streambench.clock import Clock
 from streambench.errors import ConfigError, Problem
 from streambench.records import Connection, Failure
-from streambench.transport.direct import end_of, response_of
+from streambench.transport.direct import DEFAULT_PORTS, end_of, response_of
 from streambench.transport.exchange import CURRENT, Bounds, Exchange
 from streambench.transport.pool import CLOSED
 from streambench.transport.tls import TlsSettings, ssl_context
@@ -99,7 +99,8 @@ class _Trip:
         except httpx2.ConnectTimeout:
             self.exchange.finish(Failure("timeout", f"no connection within {connect_s:g} s", detail="connect"))
         except (httpx2.ConnectError, httpx2.ProxyError, httpx2.UnsupportedProtocol) as error:
-            self.exchange.finish(Failure("connect_error", str(error), detail=_which(error)))
+            place = f"{self.request.url.host}:{self.request.url.port or DEFAULT_PORTS[self.request.url.scheme]}"
+            self.exchange.finish(Failure("connect_error", f"{place}: {error}", detail=_which(error)))
         except httpx2.TransportError as error:
             self.exchange.finish(Failure("disconnected", str(error) or type(error).__name__, detail="cut"))
         except Exception as error:  # noqa: BLE001  # whatever it was, nobody may wait for ever
