@@ -567,7 +567,7 @@ def test_an_interrupt_while_it_starts(home: Home) -> None:
     ran = started.until(lambda: bool(simulators(home.models))).signal(signal.SIGINT).end()
     assert (ran.code, ran.out, ran.err.strip()) == (3, "", "interrupted")
     assert not ran.results.exists()
-    assert simulators(home.models) == []
+    until(lambda: not simulators(home.models))  # one that was still being started ends when it finds its parent gone
 
 
 @linux
