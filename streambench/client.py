@@ -291,7 +291,7 @@ class _Watch:
         self._reader = reader
         self._deadlines = deadlines
         _, due = deadlines.next(exchange.tape.start, None)
-        self._handle = exchange.loop.call_at(due / NS, self._look)
+        self._wait_for(due, exchange.tape.start)
 
     def stop(self) -> None:
         self._handle.cancel()
@@ -301,10 +301,14 @@ class _Watch:
         decoder, start = self._reader.decoder, self._exchange.tape.start
         progress = decoder.last_event_ns if decoder.finish_reason else decoder.last_generated_ns
         which, due = self._deadlines.next(start, None if progress is None else start + progress)
-        if due <= self._exchange.clock.now_ns():
+        now = self._exchange.clock.now_ns()
+        if due <= now:
             self._exchange.abort(Failure("timeout", self._deadlines.told(which), detail=which))
         else:
-            self._handle = self._exchange.loop.call_at(due / NS, self._look)
+            self._wait_for(due, now)
+
+    def _wait_for(self, due: int, now: int) -> None:
+        self._handle = self._exchange.loop.call_at(self._deadlines.next_look(now, due) / NS, self._look)
 
 
 def _texts(prompt: Prompt) -> Iterator[str]:

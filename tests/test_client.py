@@ -555,6 +555,12 @@ def test_no_further_chunk(simulator: str, config: Make) -> None:
     assert record.timeline.kind == "rcccc"  # half of 8 tokens
 
 
+def test_an_idle_limit_shorter_than_the_first_chunks_is_kept(simulator: str, config: Make) -> None:
+    """The first chunk may take 60 s; a stall after it still ends within its 0.3 s, not within those."""
+    (record,) = attempts(config(simulator, "stalled", timeouts={**TIMEOUTS, "first_chunk": 60, "total": 600}))
+    timed_out(record, "idle")
+
+
 def test_keepalives_and_empty_chunks_buy_no_time_between_chunks(config: Make, scripted: Script) -> None:
     """A comment and a chunk without content each 20 ms, after one with content."""
 

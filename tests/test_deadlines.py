@@ -41,3 +41,13 @@ def test_a_total_shorter_than_the_first_chunk_wins() -> None:
 def test_a_deadline_that_passed_is_told_with_its_limit(which: str, told: str) -> None:
     """So that a reader knows which key to raise."""
     assert LIMITS.told(which) == told
+
+
+def test_the_next_look_is_never_further_off_than_the_idle_limit() -> None:
+    """At 1,000 s with the first chunk due by 1,060: one that comes at once would be idle from 1,030 on."""
+    assert LIMITS.next_look(1_000 * NS, 1_060 * NS) == 1_030 * NS
+
+
+def test_the_next_look_is_at_the_deadline_where_that_is_sooner() -> None:
+    """5 s are left."""
+    assert LIMITS.next_look(1_055 * NS, 1_060 * NS) == 1_060 * NS
