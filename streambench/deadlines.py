@@ -24,8 +24,9 @@ class Deadlines:
         return min(waiting, ("total", start_ns + round(self.total * NS)), key=lambda due: due[1])
 
     def next_look(self, now_ns: int, due_ns: int) -> int:
-        """When to look again: at the deadline, but no later than `idle` from now, for the first chunk may come meanwhile
-        and start an idle wait that ends sooner.
+        """When to look again: at the deadline, but no later than `idle` from now.
+
+        The first chunk may come meanwhile, and start an idle wait that ends sooner.
         """
         return min(due_ns, now_ns + round(self.idle * NS))
 
