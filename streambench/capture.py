@@ -11,16 +11,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import partial
+from typing import Any
 
-from streambench.chunks import MESSAGE_LIMIT, StreamDecoder, failure_from_body, failure_from_plain
+from streambench.chunks import MESSAGE_LIMIT, StreamDecoder, StreamLimits, failure_from_body, failure_from_plain
 from streambench.clock import NS, Anchor
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, Ticket
+from streambench.records import AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets
 from streambench.transport import Tape
 
 SLICE = 128
 """Pieces that are decoded before the event loop gets its turn."""
+SLICE_BYTES = 16 * 1024
+"""Bytes likewise: half a millisecond of ordinary chunks, some milliseconds of the shortest."""
+BURST_BYTES = 1024 * 1024
+"""Bytes that are decoded at once where someone waits for the answer, such as a deadline."""
+PART_BYTES = 16 * 1024
+"""Bytes of a large piece, or of what a compressed one grows to, that are decoded at once."""
 
 HEADERS_KEPT = (
     "request-id",
@@ -41,76 +48,128 @@ VALUE_LIMIT = 200
 DETAIL_LIMIT = 100
 BODY_TEXT_LIMIT = 16 * 1024
 """Bytes of an error body that are looked at."""
-INFLATED_LIMIT = 64 * 1024 * 1024
-"""Bytes that a compressed body may grow to: as many as a plain one may have."""
 
 
 class TapeReader:
     """Decodes the tape as far as it has come; each piece once, whoever asks."""
 
-    def __init__(self, tape: Tape, *, keep_text: bool) -> None:
+    def __init__(
+        self,
+        tape: Tape,
+        *,
+        keep_text: bool,
+        schemas: Mapping[str, Any] | None = None,
+        limits: StreamLimits | None = None,
+    ) -> None:
         self.tape = tape
-        self.decoder = StreamDecoder(keep_text=keep_text)
+        self._limits = limits or StreamLimits()
+        self.decoder = StreamDecoder(keep_text=keep_text, schemas=schemas, limits=self._limits)
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
         self._next = 0
-        self._plain: Callable[[bytes], bytes] | None = None
+        self._last: tuple[int, int] | None = None
+        self._start = bytearray()
+        self._encoding: str | None = None
+        self._used = 0
+        """Bytes of the piece under way that have been decoded."""
+        self._inflater: Inflater | None = None
 
     def catch_up(self, pieces: int | None = None) -> bool:
-        """Decodes what has come since last time, or that many pieces of it; True when nothing is left."""
-        tape = self.tape
-        end = len(tape.pieces) if pieces is None else min(len(tape.pieces), self._next + pieces)
-        if self._plain is None and tape.headers_at is not None:
-            self._plain = self._choose()
-        plain = self._plain or bytes
-        for index in range(self._next, end):
-            self.decoder.feed(plain(tape.pieces[index]), tape.stamp_of[index] - tape.start, tape.read_of[index])
-        self._next = end
-        return end == len(tape.pieces)
+        """Decodes what has come since last time, or a slice of at most that many pieces; True when nothing is left.
+
+        One call decodes so many bytes at most that a loop can wait for it, however far a compressed body grows.
+        """
+        came = len(self.tape.pieces)
+        end, budget = (came, BURST_BYTES) if pieces is None else (min(came, self._next + pieces), SLICE_BYTES)
+        while self._next < end and budget > 0:
+            budget -= self._read_on()
+        return self._next == came
+
+    def drop(self) -> None:
+        """Forgets what has been decoded; the start of the body is kept."""
+        self.tape.drop(0, self._next)
+        self._next = 0
 
     def close(self) -> None:
-        self.catch_up()
-        tape = self.tape
-        if tape.stamp_of:
-            self.decoder.close(tape.stamp_of[-1] - tape.start, tape.read_of[-1])
+        while not self.catch_up():
+            pass
+        if self._last is not None:
+            self.decoder.close(*self._last)
 
     def start_of_body(self) -> bytes:
-        """As much of the body, without its content-encoding, as an error is looked for in."""
-        plain, start = self._choose(), b""
-        for piece in self.tape.pieces:
-            start += plain(piece)
-            if len(start) >= BODY_TEXT_LIMIT:
-                break
-        return start[:BODY_TEXT_LIMIT]
+        """As much of the decoded body, without its content-encoding, as an error is looked for in."""
+        return bytes(self._start)
 
-    def _choose(self) -> Callable[[bytes], bytes]:
-        encoding = (self.tape.header("content-encoding") or "identity").strip().lower()
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            return self._inflated(encoding)
-        if encoding == "identity":
-            return bytes
-        self.unreadable = encoding
-        return lambda _: b""
+    def _read_on(self) -> int:
+        """Decodes one piece, or as much of it as may be held at once; what it cost, in bytes."""
+        tape, index = self.tape, self._next
+        plain, whole = self._undo(tape.pieces[index])
+        self._last = (tape.stamp_of[index] - tape.start, tape.read_of[index])
+        self.decoder.feed(plain, *self._last)
+        if len(self._start) < BODY_TEXT_LIMIT:
+            self._start += plain[: BODY_TEXT_LIMIT - len(self._start)]
+        if self.decoder.too_large is not None:
+            self._next = len(tape.pieces)
+        elif whole:
+            self._next += 1
+        return len(plain) + 1
 
-    def _inflated(self, encoding: str) -> Callable[[bytes], bytes]:
-        inflater = zlib.decompressobj(wbits=47 if encoding != "deflate" else 15)
-        left = INFLATED_LIMIT
+    def _undo(self, piece: bytes) -> tuple[bytes, bool]:
+        """Bytes of the piece without its content-encoding, and whether there are no more in it."""
+        if self._encoding is None:
+            self._encoding = (self.tape.header("content-encoding") or "identity").strip().lower()
+            if self._encoding in ("gzip", "x-gzip", "deflate"):
+                self._inflater = Inflater(self._encoding, self._limits.stream_bytes)
+            elif self._encoding != "identity":
+                self.unreadable = self._encoding
+        if self._inflater is not None:
+            return self._inflated(self._inflater, piece)
+        if self.unreadable is not None:
+            return b"", True
+        return (piece, True) if len(piece) <= PART_BYTES else self._part(piece)
 
-        def inflate(piece: bytes) -> bytes:
-            nonlocal left
-            if self.unreadable is not None:
-                return b""
-            try:
-                plain = inflater.decompress(piece, left + 1)
-            except zlib.error:
-                self.unreadable = f"broken {encoding}"
-                return b""
-            left -= len(plain)
-            if left < 0:
-                self.unreadable = f"{encoding} that grows past {INFLATED_LIMIT} bytes"
-            return plain
+    def _part(self, piece: bytes) -> tuple[bytes, bool]:
+        part = piece[self._used : self._used + PART_BYTES]
+        self._used += PART_BYTES
+        if self._used < len(piece):
+            return part, False
+        self._used = 0
+        return part, True
 
-        return inflate
+    def _inflated(self, inflater: Inflater, piece: bytes) -> tuple[bytes, bool]:
+        plain, whole = inflater.take(piece)
+        if inflater.broken:
+            self.unreadable = f"broken {self._encoding}"
+        if inflater.left < 0:
+            limit = self._limits.stream_bytes
+            self.decoder.stop("inflated", f"the compressed body grew past {limit} bytes")
+        return plain, whole
+
+
+class Inflater:
+    """Undoes gzip or deflate a part at a time, so that a body that grows a thousandfold is never held."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        self.left = limit
+        """Bytes that the body may still grow to; below 0 when it has grown past its limit."""
+        self.broken = False
+        self._zlib = zlib.decompressobj(wbits=47 if encoding != "deflate" else 15)
+        self._under_way = False
+
+    def take(self, piece: bytes) -> tuple[bytes, bool]:
+        """The next part, and whether it is the piece's last; if it is not, the same piece is to be given again."""
+        if self.broken or self.left < 0 or self._zlib.eof:  # what follows the end is no part of the body
+            return b"", True
+        source = self._zlib.unconsumed_tail if self._under_way else piece
+        most = min(PART_BYTES, self.left + 1)
+        try:
+            plain = self._zlib.decompress(source, most)
+        except zlib.error:
+            self.broken = True
+            return b"", True
+        self.left -= len(plain)
+        self._under_way = len(plain) == most
+        return plain, not self._under_way
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +188,8 @@ class Circumstances:
     lag_ns: int | None
     secrets: Secrets
     prompt_mask: Callable[[], PromptMask]
+    model_asked: str | None = None
+    usage_asked: bool = True
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
@@ -184,6 +245,14 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         client_lag_ns=about.lag_ns,
         text=decoder.text(),
         reasoning_text=decoder.reasoning_text(),
+        model_asked=_maybe(clean, about.model_asked),
+        usage_asked=about.usage_asked,
+        ids=decoder.ids,
+        roles=decoder.roles,
+        after_finish=decoder.after_finish,
+        tool_calls=tuple(_cleaned_call(call, about) for call in decoder.tool_calls()),
+        unknown_fields=tuple(about.clean_message(path) for path in decoder.unknown_fields),
+        broken_utf8=decoder.broken_utf8 if _is_stream(reader) else 0,
     )
 
 
@@ -196,6 +265,8 @@ def _failure(reader: TapeReader, about: Circumstances) -> Failure | None:
         return _http_error(reader, about)
     if tape.status is not None and (reader.unreadable or not _is_stream(reader)) and tape.body_bytes:
         return _not_a_stream(reader)
+    if tape.failure is None or tape.failure.kind == "disconnected":
+        return reader.decoder.too_large or tape.failure
     return tape.failure
 
 
@@ -205,7 +276,7 @@ def _is_stream(reader: TapeReader) -> bool:
     decoder = reader.decoder
     if "event-stream" in said.lower() or decoder.done or decoder.error_frame is not None:
         return True
-    return bool(decoder.timeline().kind)
+    return decoder.chunks > 0
 
 
 def _not_a_stream(reader: TapeReader) -> Failure:
@@ -286,6 +357,11 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
     )
+
+
+def _cleaned_call(call: ToolCall, about: Circumstances) -> ToolCall:
+    """The model chose the name, and may have put anything there; what is wrong quotes the declared schema alone."""
+    return replace(call, name=_maybe(about.clean_message, call.name))
 
 
 def _maybe(clean: Callable[[str], str], text: str | None) -> str | None:

@@ -6,17 +6,35 @@ Chunks decode into typed structs; one whose types are off is read leniently, fie
 from __future__ import annotations
 
 import re
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import msgspec
 
-from streambench.records import GENERATED, ChunkTimeline, Failure, Usage
+from streambench.dialects import FIELDS_LIMIT, unknown_fields
+from streambench.records import GENERATED, ChunkTimeline, Failure, ToolCall, Usage
 from streambench.sse import Event, SseReader
+from streambench.tool_calls import LEGACY, ToolCalls
 
 MESSAGE_LIMIT = 4_000
 """Characters of a gateway's message that are taken; masked first, then cut to what is kept."""
 
 DONE = b"[DONE]"
+
+IDS_LIMIT = 64
+"""Distinct response ids of one stream that are counted."""
+
+CHOICES_LIMIT = 256
+"""Choices of one stream whose roles and ends are told apart."""
+
+PER_CHUNK = 1_024
+"""Choices of one chunk, and tool calls of one delta, that are looked at."""
+
+LOOK_LIMIT = 64 * 1024
+"""Bytes of a chunk in which fields unknown here are looked for: as objects, JSON can take thirty times its size."""
 
 LARGEST_NUMBER = 2**53
 """Of tokens and dollars: up to here every reader of the journal is exact; beyond it a gateway talks nonsense."""
@@ -29,6 +47,8 @@ class _Function(msgspec.Struct):
 
 class _ToolCall(msgspec.Struct):
     function: _Function | None = None
+    index: int | None = None
+    id: str | None = None
 
 
 class _Delta(msgspec.Struct):
@@ -44,6 +64,7 @@ class _Delta(msgspec.Struct):
 class _Choice(msgspec.Struct):
     delta: _Delta | None = None
     finish_reason: str | None = None
+    index: int | None = None
 
 
 class _Chunk(msgspec.Struct):
@@ -61,22 +82,47 @@ _ESCAPE = re.compile(rb"(?s)\\(?:u(?i:d[89ab][\da-f]{2})\\u(?i:d[c-f][\da-f]{2})
 """An escape in a JSON string; the group holds half a surrogate pair that has no other half."""
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """What one stream may bring before it is `too_large`. docs/design/007-bounds.md tells why these."""
+
+    line_bytes: int = 1024 * 1024
+    """Of a line, and of one event's data."""
+    stream_bytes: int = 64 * 1024 * 1024
+    """Of the whole body, once its compression is undone."""
+    chunks: int = 200_000
+    """Events with data, whatever they hold."""
+    text_chars: int = 1_000_000
+    """Of text that is to be kept."""
+
+
 class StreamDecoder:
     """Reads one response body as a stream of chat chunks, as fast as it is fed or all at its end.
 
     `feed` takes the body's pieces with the arrival of each (nanoseconds since the attempt's start) and the number of
-    the socket read that brought it; the facts gather in the attributes.
+    the socket read that brought it; the facts gather in the attributes. `schemas` are those of the request's functions.
+    Where the stream passes a limit, `too_large` tells which, and nothing more is read.
     """
 
-    def __init__(self, *, keep_text: bool = False) -> None:
-        self._reader = SseReader()
+    def __init__(
+        self,
+        *,
+        keep_text: bool = False,
+        schemas: Mapping[str, Any] | None = None,
+        limits: StreamLimits | None = None,
+    ) -> None:
+        self._limits = limits or StreamLimits()
+        self._reader = SseReader(self._limits.line_bytes)
         self._keep_text = keep_text
-        self._offset_ns: list[int] = []
+        self._frames = 0
+        self._kept_chars = 0
+        self.too_large: Failure | None = None
+        self._offset_ns = array("q")
         self._kind: list[str] = []
-        self._chars: list[int] = []
-        self._read: list[int] = []
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        self._chars = array("q")
+        self._read = array("q")
+        self._text = StringIO()
+        self._reasoning = StringIO()
         self.last_event_ns: int | None = None
         self.last_generated_ns: int | None = None
         self.malformed = 0
@@ -87,33 +133,88 @@ class StreamDecoder:
         self.model: str | None = None
         self.response_id: str | None = None
         self.error_frame: Failure | None = None
+        self.after_finish = 0
+        self.broken_utf8 = 0
+        self._tools = ToolCalls(schemas or {})
+        self._id: str | None = None
+        self._ids: set[str] = set()
+        self._roles: dict[int, int] = {}
+        self._finished: set[int] = set()
+        self._unknown: dict[str, None] = {}
+        self._next_look = 1
+
+    @property
+    def ids(self) -> int:
+        """Distinct response ids, up to `IDS_LIMIT`."""
+        return len(self._ids)
+
+    @property
+    def roles(self) -> int:
+        """Deltas that carried a role, in the choice that had the most of them."""
+        return max(self._roles.values(), default=0)
+
+    @property
+    def unknown_fields(self) -> tuple[str, ...]:
+        """Fields that no known dialect has, of the frames that were looked at: see `_look`."""
+        return tuple(self._unknown)
 
     @property
     def comments(self) -> int:
         return self._reader.comments
 
+    @property
+    def chunks(self) -> int:
+        """How many are in the timeline so far."""
+        return len(self._kind)
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still come before a line or an event could pass its limit."""
+        return max(0, self._limits.line_bytes - self._reader.under_way)
+
     def feed(self, piece: bytes, offset_ns: int, read: int) -> None:
+        if self.too_large is not None:
+            return
         for event in self._reader.feed(piece):
+            if self._frames >= self._limits.chunks:
+                self.stop("chunks", f"the stream brought more than {self._limits.chunks} chunks")
+            if self.too_large is not None:
+                return
+            self._frames += 1
             self._take(event, offset_ns, read)
+        if self._reader.too_large is not None:
+            what = {"line": "a line", "event": "an event"}[self._reader.too_large]
+            self.stop(self._reader.too_large, f"{what} of the stream passed {self._limits.line_bytes} bytes")
+
+    def stop(self, which: str, why: str) -> None:
+        """A limit was passed: nothing more is read. The first one counts."""
+        if self.too_large is None:
+            self.too_large = Failure("too_large", why, detail=which)
 
     def close(self, offset_ns: int, read: int) -> None:
         """The body is over: takes an event that lacks only its blank line. Give the last read's arrival and number.
 
         Half an event is no malformed frame: that the body stopped inside it is told by its missing finish.
         """
-        before = (self.malformed, self.malformed_why)
+        if self.too_large is not None:
+            return
+        before = (self.malformed, self.malformed_why, self.broken_utf8)
         for event in self._reader.close():
             self._take(event, offset_ns, read)
-        self.malformed, self.malformed_why = before
+        self.malformed, self.malformed_why, self.broken_utf8 = before
 
     def timeline(self) -> ChunkTimeline:
         return ChunkTimeline(tuple(self._offset_ns), "".join(self._kind), tuple(self._chars), tuple(self._read))
 
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls that came so far, judged as they stand."""
+        return self._tools.judged()
+
     def text(self) -> str | None:
-        return "".join(self._text) if self._keep_text else None
+        return self._text.getvalue() if self._keep_text else None
 
     def reasoning_text(self) -> str | None:
-        return "".join(self._reasoning) if self._keep_text else None
+        return self._reasoning.getvalue() if self._keep_text else None
 
     def _take(self, event: Event, offset_ns: int, read: int) -> None:
         self.last_event_ns = offset_ns
@@ -126,10 +227,14 @@ class StreamDecoder:
         elif chunk.error:
             self._take_error(failure_from_plain("stream_error", {"error": chunk.error}))
         else:
-            self._take_chunk(chunk, offset_ns, read)
+            self._take_chunk(chunk, event.data, offset_ns, read)
 
-    def _take_chunk(self, chunk: _Chunk, offset_ns: int, read: int) -> None:
+    def _take_chunk(self, chunk: _Chunk, data: bytes, offset_ns: int, read: int) -> None:
+        ended = len(self._finished)
         kind, chars = self._generated(chunk)
+        adds = len(self._finished) > ended or (chunk.usage and self.usage is None)
+        if adds or len(self._kind) + 1 == self._next_look:
+            self._look(data)
         self._note(chunk)
         self._offset_ns.append(offset_ns)
         self._kind.append(kind)
@@ -146,20 +251,25 @@ class StreamDecoder:
         except _UNREADABLE as error:
             whole = _without_half_pairs(data)
             if whole != data:
+                self.broken_utf8 += 1
                 return self._decode(whole)
-            self._malformed(str(error))
+            self._unreadable(data, str(error))
             return None
 
     def _decode_leniently(self, data: bytes) -> _Chunk | None:
         try:
             plain = _untyped(data)
         except _UNREADABLE as error:
-            self._malformed(str(error))
+            self._unreadable(data, str(error))
             return None
         if not isinstance(plain, dict):
             self._malformed(f"the frame is {type(plain).__name__}, not an object")
             return None
         return _lenient_chunk(plain)
+
+    def _unreadable(self, data: bytes, why: str) -> None:
+        self.broken_utf8 += not _is_utf8(data)
+        self._malformed(why)
 
     def _malformed(self, why: str) -> None:
         self.malformed += 1
@@ -171,41 +281,71 @@ class StreamDecoder:
             self.error_frame = failure
 
     def _note(self, chunk: _Chunk) -> None:
-        """What the stream says of itself: the first id and model, the first finish reason, the last usage."""
-        if self.response_id is None:
-            self.response_id = _bounded(chunk.id)
+        """What the stream says of itself: the first id and model, the last usage."""
+        if chunk.id and chunk.id != self._id:
+            self._note_id(chunk.id)
         if self.model is None:
             self.model = _bounded(chunk.model)
         if chunk.usage:
             self.usage = read_usage(chunk.usage) or self.usage
-        if self.finish_reason is None:
-            for choice in chunk.choices or ():
-                self.finish_reason = self.finish_reason or _bounded(choice.finish_reason)
+
+    def _note_id(self, chunk_id: str) -> None:
+        self._id = chunk_id
+        self.response_id = self.response_id or _bounded(chunk_id)
+        if len(self._ids) < IDS_LIMIT:
+            self._ids.add(chunk_id[:MESSAGE_LIMIT])
+
+    def _finish(self, index: int, reason: str) -> None:
+        """The first reason is the stream's; each choice ends with its own."""
+        self.finish_reason = self.finish_reason or _bounded(reason)
+        if len(self._finished) < CHOICES_LIMIT:
+            self._finished.add(index)
+
+    def _look(self, data: bytes) -> None:
+        """Whether the frame has fields unknown here. A look costs as much as reading several frames, so few get one:
+        the 1st, 4th, 16th and so on, and those with a finish reason or the first usage, where gateways put extras.
+        """
+        if len(self._kind) + 1 == self._next_look:
+            self._next_look *= 4
+        if len(data) > LOOK_LIMIT:
+            return
+        try:
+            for path in unknown_fields(_untyped(data)):
+                if len(self._unknown) < FIELDS_LIMIT:
+                    self._unknown[path] = None
+        except _UNREADABLE:
+            return
 
     def _generated(self, chunk: _Chunk) -> tuple[str, int]:
         """The chunk's kind and its generated characters, over all its choices; the most visible kind names it."""
         kind, chars = "", 0
-        for choice in chunk.choices or ():
+        for choice in (chunk.choices or ())[:PER_CHUNK]:
+            index = choice.index or 0
             if choice.delta is not None:
-                one, count = self._delta(choice.delta)
+                one, count = self._delta(choice.delta, index)
                 kind = min(kind, one, key=_rank) if kind else one
                 chars += count
+                if count and index in self._finished:
+                    self.after_finish += 1
+            if choice.finish_reason:
+                self._finish(index, choice.finish_reason)
         if kind and kind != "o":
             return kind, chars
         return ("u" if chunk.usage else "o"), chars
 
-    def _delta(self, delta: _Delta) -> tuple[str, int]:
+    def _delta(self, delta: _Delta, index: int) -> tuple[str, int]:
         reasoning = delta.reasoning_content or delta.reasoning or ""
         content = delta.content or ""
         refusal = delta.refusal or ""
-        tools, called = _tool_text(delta)
+        tools = self._called(delta, index) if delta.tool_calls or delta.function_call else 0
+        if delta.role and (index in self._roles or len(self._roles) < CHOICES_LIMIT):
+            self._roles[index] = self._roles.get(index, 0) + 1
         if self._keep_text:
-            self._text.append(content or refusal)
-            self._reasoning.append(reasoning)
+            self._keep(content or refusal, reasoning)
         chars = len(reasoning) + len(content) + len(refusal) + tools
         if content:
             return "c", chars
-        if called:
+        if tools:
             return "f", chars
         if refusal:
             return "x", chars
@@ -213,17 +353,30 @@ class StreamDecoder:
             return "t", chars
         return ("r" if delta.role else "o"), 0
 
+    def _keep(self, text: str, reasoning: str) -> None:
+        self._kept_chars += len(text) + len(reasoning)
+        if self._kept_chars > self._limits.text_chars:
+            self.stop("text", f"the text to keep passed {self._limits.text_chars} characters")
+            return
+        self._text.write(text)
+        self._reasoning.write(reasoning)
+
+    def _called(self, delta: _Delta, choice: int) -> int:
+        """Characters of names and arguments in this delta, which are added to their calls."""
+        chars = 0
+        for call in (delta.tool_calls or ())[:PER_CHUNK]:
+            function = call.function or _Function()
+            self._tools.add(choice, call.index, call.id, function.name, function.arguments)
+            chars += len(function.name or "") + len(function.arguments or "")
+        legacy = delta.function_call
+        if legacy is not None:
+            self._tools.add(choice, LEGACY, None, legacy.name, legacy.arguments)
+            chars += len(legacy.name or "") + len(legacy.arguments or "")
+        return chars
+
 
 def _rank(kind: str) -> int:
     return "cfxtro".index(kind)
-
-
-def _tool_text(delta: _Delta) -> tuple[int, bool]:
-    """Characters of names and arguments, and whether any call was under way in this delta."""
-    functions = [call.function for call in delta.tool_calls or ()] + [delta.function_call]
-    known = [function for function in functions if function is not None]
-    chars = sum(len(function.name or "") + len(function.arguments or "") for function in known)
-    return chars, chars > 0
 
 
 def read_usage(plain: dict[str, Any]) -> Usage | None:
@@ -324,6 +477,14 @@ def _bounded(value: str | None) -> str | None:
     return value[:MESSAGE_LIMIT] if value else None
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _without_half_pairs(data: bytes) -> bytes:
     """Halves of surrogate pairs become U+FFFD: gateways that count in UTF-16 cut an emoji between two chunks."""
     return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], data)
@@ -334,7 +495,9 @@ def _lenient_chunk(plain: dict[str, Any]) -> _Chunk:
     return _Chunk(
         id=_string(plain.get("id")),
         model=_string(plain.get("model")),
-        choices=[_lenient_choice(one) for one in choices if isinstance(one, dict)] if isinstance(choices, list) else [],
+        choices=[_lenient_choice(one) for one in choices[:PER_CHUNK] if isinstance(one, dict)]
+        if isinstance(choices, list)
+        else [],
         usage=_dict(plain.get("usage")) or None,
         error=plain.get("error"),
     )
@@ -350,23 +513,34 @@ def _lenient_choice(plain: dict[str, Any]) -> _Choice:
             reasoning_content=_content(delta.get("reasoning_content")),
             reasoning=_content(delta.get("reasoning")),
             refusal=_content(delta.get("refusal")),
-            tool_calls=[_lenient_call(one) for one in calls if isinstance(one, dict)]
+            tool_calls=[_lenient_call(one) for one in calls[:PER_CHUNK] if isinstance(one, dict)]
             if isinstance(calls, list)
             else [],
             function_call=_lenient_function(delta.get("function_call")),
         ),
         finish_reason=_string(plain.get("finish_reason")),
+        index=_index(plain.get("index")),
     )
 
 
 def _lenient_call(plain: dict[str, Any]) -> _ToolCall:
-    return _ToolCall(function=_lenient_function(plain.get("function")))
+    return _ToolCall(
+        function=_lenient_function(plain.get("function")),
+        index=_index(plain.get("index")),
+        id=_string(plain.get("id")),
+    )
 
 
 def _lenient_function(plain: object) -> _Function | None:
     if not isinstance(plain, dict):
         return None
     return _Function(name=_string(plain.get("name")), arguments=_content(plain.get("arguments")))
+
+
+def _index(value: object) -> int | None:
+    """A place in a list, given as a number or as its digits."""
+    digits = str(value)
+    return int(digits) if digits.isdigit() and digits.isascii() and len(digits) < 10 else None
 
 
 def _string(value: object) -> str | None:

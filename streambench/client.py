@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
@@ -22,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 from openai import AsyncOpenAI, Omit, OpenAIError
 
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
+from streambench.chunks import StreamLimits
 from streambench.clock import NS, Anchor, Clock
 from streambench.config import Config, Gateway, Model
 from streambench.deadlines import Deadlines
@@ -30,6 +31,7 @@ from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Stamps, Ticket
 from streambench.suite import Prompt
+from streambench.tool_calls import declared_schemas
 from streambench.transport import (
     CURRENT,
     Bounds,
@@ -66,7 +68,19 @@ class Client:
             for name, gateway in config.gateways.items()
             if any(model.gateway == name for model in config.models)
         }
-        self._bounds = Bounds(connect_s=config.timeouts.connect)
+        self._bounds = Bounds(
+            connect_s=config.timeouts.connect,
+            head_bytes=config.bounds.head_bytes,
+            body_bytes=config.bounds.stream_bytes,
+            line_bytes=config.bounds.line_bytes,
+        )
+        self._limits = StreamLimits(
+            line_bytes=config.bounds.line_bytes,
+            stream_bytes=config.bounds.stream_bytes,
+            chunks=config.bounds.chunks,
+            text_chars=config.bounds.text_chars,
+        )
+        self._behind = _Behind()
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
         self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
@@ -85,7 +99,11 @@ class Client:
 
     async def arm(self, ticket: Ticket) -> ArmedRequest:
         """Has the SDK build the ticket's request; it is then held, ready to be fired. Never raises for a request."""
-        return ArmedRequest(ticket, self, await self._build(ticket), self._deadlines)
+        return await self.armed(ticket, Try(1, os.urandom(16).hex()))
+
+    async def armed(self, ticket: Ticket, of: Try) -> ArmedRequest:
+        """One attempt of the request, which may not be its first."""
+        return ArmedRequest(ticket, self, await self._build(ticket), self._deadlines, of)
 
     async def _build(self, ticket: Ticket) -> _Held:
         model = self._models[ticket.model]
@@ -94,7 +112,9 @@ class Client:
         body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
         task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body))
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
-        reader = TapeReader(exchange.tape, keep_text=self._config.keep_text)
+        schemas = declared_schemas(body["extra_body"])
+        reader = TapeReader(exchange.tape, keep_text=self._config.keep_text, schemas=schemas, limits=self._limits)
+        exchange.on_backlog = partial(self._behind.ask, exchange, reader)
         return _Held(exchange, reader, task, asks_usage=asks_usage)
 
     async def renewed(self, ticket: Ticket, held: _Held) -> _Held:
@@ -134,8 +154,8 @@ class Client:
         lags = [instruments.lag.worst(tape.start, tape.ended or tape.start), tape.read_lag or None]
         about = Circumstances(
             ticket=armed.ticket,
-            attempt=1,
-            trace_id=os.urandom(16).hex(),
+            attempt=armed.of.attempt,
+            trace_id=armed.of.trace_id,
             span_id=os.urandom(8).hex(),
             scheduled_ns=armed.scheduled_ns,
             queue_ns=armed.queue_ns,
@@ -144,8 +164,11 @@ class Client:
             lag_ns=max((lag for lag in lags if lag is not None), default=None),
             secrets=self._config.secrets,
             prompt_mask=partial(self._mask_of, armed.ticket.prompt_id),
+            model_asked=self._models[armed.ticket.model].model,
+            usage_asked=held.asks_usage,
         )
-        return self._with_usage_refusal(record_of(held.reader, about, refused))
+        record = self._with_usage_refusal(record_of(held.reader, about, refused))
+        return replace(record, retry_wait_ns=armed.retry_wait_ns) if armed.retry_wait_ns else record
 
     def _mask_of(self, prompt_id: str) -> PromptMask:
         """Made when it is first needed, once a prompt."""
@@ -164,6 +187,15 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class Try:
+    """Which attempt of its request it is, from 1, and when the one before it had ended. All have one trace."""
+
+    attempt: int
+    trace_id: str
+    after_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _Held:
     """A request as the SDK built it, stopped before the wire; its task is the SDK's call."""
 
@@ -178,10 +210,11 @@ class _Held:
 
 
 class ArmedRequest:
-    """A request that is built and held. Fire it once, then take its record once."""
+    """One attempt, built and held. Fire it once, then take its record once."""
 
-    def __init__(self, ticket: Ticket, client: Client, held: _Held, deadlines: Deadlines) -> None:
+    def __init__(self, ticket: Ticket, client: Client, held: _Held, deadlines: Deadlines, of: Try) -> None:
         self.ticket = ticket
+        self.of = of
         self.scheduled_ns = 0
         self.queue_ns = 0
         self._broken_off = False
@@ -193,6 +226,18 @@ class ArmedRequest:
     def tape(self) -> Tape:
         """What has come so far."""
         return self._held.exchange.tape
+
+    @property
+    def retry_wait_ns(self) -> int:
+        """From the end of the attempt before it to its own start, but for the queue; 0 for a first attempt."""
+        if self.of.after_ns is None or not self.tape.start:
+            return 0
+        return max(0, self.tape.start - self.of.after_ns - self.queue_ns)
+
+    async def again(self) -> ArmedRequest:
+        """The next attempt of the same request. Nothing of what came in this one goes into it."""
+        ended = self.tape.ended or self.tape.start or self._held.exchange.clock.now_ns()
+        return await self._client.armed(self.ticket, Try(self.of.attempt + 1, self.of.trace_id, ended))
 
     async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
         """Sends at once; returns when the wire is quiet again, however the attempt ended."""
@@ -232,8 +277,10 @@ class ArmedRequest:
         await self._held.discard()
 
     def _is_done(self) -> bool:
-        self._held.reader.catch_up()
-        return self._held.reader.decoder.done
+        reader, exchange = self._held.reader, self._held.exchange
+        if not reader.catch_up():
+            exchange.expect_end()  # and asks again
+        return reader.decoder.done
 
     async def _sdk_refusal(self) -> Failure | None:
         """What the SDK says where nothing went out; for all that went out, the tape speaks."""
@@ -283,6 +330,37 @@ class _Door:
         await self.sdk.close()
 
 
+class _Behind:
+    """Decodes long streams while they run, so that their bytes need not be held: one slice a turn of the event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Exchange, TapeReader] = {}
+
+    def ask(self, exchange: Exchange, reader: TapeReader) -> None:
+        """Has all that came of this exchange decoded and dropped, as soon as it is its turn."""
+        if not self._waiting:
+            exchange.loop.call_soon(self._turn)
+        self._waiting.setdefault(exchange, reader)
+
+    def _turn(self) -> None:
+        exchange = next(iter(self._waiting))
+        reader = self._waiting.pop(exchange)
+        if exchange.tape.ended is None and not self._caught_up(exchange, reader):
+            self._waiting[exchange] = reader  # behind the others
+        if self._waiting:
+            exchange.loop.call_soon(self._turn)
+
+    @staticmethod
+    def _caught_up(exchange: Exchange, reader: TapeReader) -> bool:
+        caught_up = reader.catch_up(SLICE)
+        reader.drop()
+        if reader.decoder.too_large is not None:
+            exchange.abort(reader.decoder.too_large)
+        elif caught_up:
+            exchange.decoded(reader.decoder.room)
+        return caught_up
+
+
 class _Watch:
     """One lazy timer a request: it looks how far the stream has come only when a deadline could have passed."""
 
@@ -297,12 +375,16 @@ class _Watch:
         self._handle.cancel()
 
     def _look(self) -> None:
-        self._reader.catch_up()
+        caught_up = self._reader.catch_up()
         decoder, start = self._reader.decoder, self._exchange.tape.start
         progress = decoder.last_event_ns if decoder.finish_reason else decoder.last_generated_ns
         which, due = self._deadlines.next(start, None if progress is None else start + progress)
         now = self._exchange.clock.now_ns()
-        if due <= now:
+        if decoder.too_large is not None:
+            self._exchange.abort(decoder.too_large)
+        elif due <= now and not caught_up and which != "total":
+            self._handle = self._exchange.loop.call_later(0, self._look)
+        elif due <= now:
             self._exchange.abort(Failure("timeout", self._deadlines.told(which), detail=which))
         else:
             self._wait_for(due, now)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from streambench.health import OUTCOMES, judge
+from streambench.health import OUTCOMES, findings, judge, thresholds_of
 from streambench.metrics import METRICS, NS_PER_MS, Metric, chunk_gaps, known_gaps, streamed_tokens
 from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader
 
@@ -50,6 +50,14 @@ def _failure(name: str, dtype: Dtype) -> Column:
     return Column(f"failure_{name}", dtype, lambda record, _: getattr(record.failure or record.error_frame, name, None))
 
 
+def _findings(record: AttemptRecord, header: RunHeader) -> list[str]:
+    return [found.name for found in findings(record, thresholds_of(header.config))]
+
+
+def _started_wall_ns(record: AttemptRecord, header: RunHeader) -> int:
+    return header.anchor_wall_ns(record.segment) + record.start_at_ns
+
+
 ATTEMPT_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "category", lambda _, header: header.run_id),
     _ticket("seq", "Int64"),
@@ -65,6 +73,8 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     Column("warmup", "boolean", lambda record, _: record.ticket.phase == "warmup"),
     Column("simulated", "boolean", lambda record, header: record.ticket.model in header.simulated),
     Column("outcome", "category", lambda record, _: judge(record), tuple(OUTCOMES)),
+    Column("findings", "string", lambda record, header: ",".join(_findings(record, header))),
+    Column("n_findings", "Int64", lambda record, header: len(_findings(record, header))),
     _fact("finish_reason", "category"),
     _fact("done", "boolean"),
     _fact("status", "Int64"),
@@ -73,10 +83,12 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _failure("message", "string"),
     _failure("code", "string"),
     _failure("retry_after_s", "float64"),
-    Column("started", "datetime64[ns, UTC]", lambda record, header: header.wall_ns + record.start_at_ns),
+    _fact("segment", "Int64"),
+    Column("started", "datetime64[ns, UTC]", _started_wall_ns),
     _fact("scheduled_at_ns", "Int64"),
     _fact("start_at_ns", "Int64"),
     _fact("queue_ns", "Int64"),
+    _fact("retry_wait_ns", "Int64"),
     _fact("sent_ns", "Int64"),
     _fact("headers_ns", "Int64"),
     _fact("first_byte_ns", "Int64"),
@@ -130,13 +142,15 @@ def attempts_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame
 def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
     """One row a request (the attempts of one phase and seq), by seq: its last attempt's columns, and two more.
 
-    `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start.
+    `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed
+    run the first of the last part: the time between two parts is no gateway's.
     """
     attempts = attempts_frame(records, header).sort_values(["phase", "seq", "attempt"], kind="stable")
     tries = attempts.groupby(["phase", "seq"], observed=True, sort=False)
+    of_one_part = attempts.groupby(["phase", "seq", "segment"], observed=True, sort=False)
     attempts = attempts.assign(
         attempts=tries["attempt"].transform("size").astype("Int64"),
-        first_start_at_ns=tries["start_at_ns"].transform("first"),
+        first_start_at_ns=of_one_part["start_at_ns"].transform("first"),
     )
     last = attempts.drop_duplicates(["phase", "seq"], keep="last").reset_index(drop=True)
     lost = (last["start_at_ns"] - last["first_start_at_ns"]).astype("float64") / NS_PER_MS

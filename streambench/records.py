@@ -117,6 +117,16 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call as the stream assembled it; its arguments are not kept, only whether they can be used."""
+
+    name: str | None = None
+    arguments_valid: bool | None = None
+    """JSON, and of the declared schema where there is one; None where the call had no arguments to judge."""
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptRecord:
     """One try on the wire, from the moment it was due to the moment it ended."""
 
@@ -163,11 +173,45 @@ class AttemptRecord:
     """The largest lateness of our own event loop seen while this attempt ran."""
     text: str | None = None
     reasoning_text: str | None = None
+    model_asked: str | None = None
+    usage_asked: bool = True
+    ids: int = 0
+    """Distinct response ids in the stream."""
+    roles: int = 0
+    """Deltas that carried a role, over all choices."""
+    after_finish: int = 0
+    """Generated chunks that came after the finish_reason of their choice."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
+    """Names of fields, as in `choices.delta.x`, that no dialect known here has; bounded."""
+    broken_utf8: int = 0
+    """Frames with bytes that are no UTF-8, or half a character."""
+    retry_wait_ns: int = 0
+    """Waited since the attempt before this one, by the retry policy; inside neither attempt."""
+    segment: int = 0
+    """The part of a resumed run that it belongs to: its `_at_ns` count from that part's anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A later part of a run, written before its first request. `wall_ns` is the anchor of its records' `_at_ns`."""
+
+    segment: int
+    """From 1 up; the records of the run's first part have 0."""
+    wall_ns: int
+    monotonic_ns: int
+    requests_missing: int
+    """Measured requests that this part set out to send."""
+    stamps: Stamps
+    versions: Mapping[str, str]
+    host: Mapping[str, Any]
+    config_file: str | None = None
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """What a run was, written before its first request. `wall_ns` is the anchor of every `_at_ns`."""
+    """What a run was, written before its first request. `wall_ns` is the anchor of every `_at_ns` of its first part."""
 
     schema: int
     run_id: str
@@ -184,13 +228,25 @@ class RunHeader:
     host: Mapping[str, Any]
     monotonic_ns: int = 0
     """The anchor on the machine's monotonic clock: joins the run with other logs of the same boot."""
+    config_file: str | None = None
+    """Where the config stood, as an absolute path, so that the run can be resumed."""
+    overrides: tuple[str, ...] = ()
+    """`key=value` as given by `--set`; `key=***` where the value may be private."""
+    resumed: tuple[Resumption, ...] = ()
+    """The run's later parts, in order. Each is a file of its own, which `load` joins to the header."""
+
+    def anchor_wall_ns(self, segment: int) -> int:
+        """The wall clock at the anchor of a part of the run. Raises IndexError for one that is not known."""
+        return self.resumed[segment - 1].wall_ns if segment else self.wall_ns
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
     """What is known only at the end. A run without one was killed, or still goes on."""
 
-    status: Literal["complete", "interrupted", "duration_limit", "disk_error"]
+    status: Literal[
+        "complete", "interrupted", "duration_limit", "disk_error", "key_refused", "failure_share", "budget", "set_aside"
+    ]
     ended_at_ns: int
     measure_started_at_ns: int | None
     measure_ended_at_ns: int | None
@@ -198,6 +254,10 @@ class RunEnd:
     """Of the loop's sampled lateness: n, p50, p90, p99, max."""
     clock_steps: int
     clock_error_ns: int
+    reason: str | None = None
+    """What stopped it, where the status does not say it all."""
+    measured_ns: int | None = None
+    """Of a resumed run: its parts' measured windows together. The instants above are then those of its last part."""
 
 
 def to_line(record: AttemptRecord) -> str:
@@ -221,6 +281,8 @@ def from_line(line: str | bytes) -> AttemptRecord:
             read=tuple(timeline.get("read", ())),
         ),
         "usage": _maybe(Usage, plain.get("usage")),
+        "tool_calls": tuple(ToolCall(**call) for call in plain.get("tool_calls", ())),
+        "unknown_fields": tuple(plain.get("unknown_fields", ())),
         "failure": _maybe(Failure, plain.get("failure")),
         "error_frame": _maybe(Failure, plain.get("error_frame")),
     }
@@ -232,13 +294,21 @@ def header_from_plain(plain: Mapping[str, Any]) -> RunHeader:
     schema = plain.get("schema")
     if isinstance(schema, int) and schema > SCHEMA:
         raise SchemaError(f"this run has schema {schema}; this streambench reads up to {SCHEMA}: update streambench")
-    return RunHeader(**{**plain, "simulated": tuple(plain.get("simulated", ()))})
+    tuples = {name: tuple(plain.get(name, ())) for name in ("simulated", "overrides")}
+    return RunHeader(**{**plain, **tuples, "resumed": ()})
+
+
+def resumption_from_plain(plain: Mapping[str, Any]) -> Resumption:
+    """The part of a run that a `resume-<segment>.json` holds. Raises TypeError for none."""
+    return Resumption(**{**plain, "overrides": tuple(plain.get("overrides", ()))})
 
 
 def as_plain(value: Any) -> Any:
     """Dataclasses as dicts, all else as it is. Shallow on purpose: a timeline's columns are not copied."""
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: as_plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple) and value and is_dataclass(value[0]):
+        return [as_plain(item) for item in value]
     return value
 
 

@@ -1,15 +1,18 @@
 """A run's folder: appended to as each attempt ends, read back whole, however the run ended.
 
-    run.json  records.jsonl  end.json  summary.json  summary.csv
+    run.json  records.jsonl  end.json  summary.json  summary.csv    resume-1.json  end-1.json  ...
 
 A line is one `write` to a file opened for appending, so a killed process loses nothing but the attempts in flight.
+A run that is resumed gets a header and an end for each further part; the journal stays one.
 """
 
 from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import io
+import itertools
 import json
 import os
 import re
@@ -25,7 +28,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from streambench.clock import utc_stamp
 from streambench.errors import DiskError, ResultsError, SchemaError
-from streambench.records import AttemptRecord, RunEnd, RunHeader, as_plain, from_line, header_from_plain, to_line
+from streambench.records import (
+    AttemptRecord,
+    Resumption,
+    RunEnd,
+    RunHeader,
+    as_plain,
+    from_line,
+    header_from_plain,
+    resumption_from_plain,
+    to_line,
+)
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
@@ -43,6 +56,8 @@ FORMULA = tuple("=+-@\t\r")
 """What a spreadsheet takes for the start of a formula."""
 
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EROFS})
+_CANNOT_LOCK = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOLCK, errno.ENOSYS})
+_BLOCK = 1 << 16
 
 
 class Summarised(Protocol):
@@ -54,14 +69,16 @@ class Summarised(Protocol):
 
 
 class Journal:
-    """The open journal of a run that goes on. One thread at a time may append.
+    """The open journal of a run that goes on. One thread at a time may append; the process that does holds its lock.
 
-    `header` is the one given to `create` with its `run_id` set to the folder's name.
+    `header` is the one given to `create` with its `run_id` set to the folder's name, or the one found by `reopen`.
     """
 
-    def __init__(self, folder: Path, header: RunHeader, fd: int) -> None:
+    def __init__(self, folder: Path, header: RunHeader, fd: int, segment: int = 0) -> None:
         self.folder = folder
         self.header = header
+        self.segment = segment
+        """Which part of the run is being written: 0 unless it is resumed."""
         self.written = 0
         self._fd: int | None = fd
         self._size = os.fstat(fd).st_size
@@ -75,11 +92,46 @@ class Journal:
             header = replace(header, run_id=folder.name)
             _write_whole(folder / HEADER, _to_json(as_plain(header)))
             fd = os.open(folder / RECORDS, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            _lock(fd)
         except OSError as error:
             raise ResultsError(
                 f"cannot make a results folder in {parent}: {_reason(error)}; choose another with --output DIR"
             ) from error
         return cls(folder, header, fd)
+
+    @classmethod
+    def reopen(cls, folder: str | Path) -> Journal:
+        """The journal of a run that has stopped, locked and not changed yet: `begin` comes before the first `append`.
+
+        Raises ResultsError, also where another process still writes it.
+        """
+        path = Path(folder)
+        _read_header(path)
+        fd = _open_locked(path / RECORDS)
+        try:
+            header = _read_header(path)  # once more: it may have been resumed before the lock was ours
+        except ResultsError:
+            os.close(fd)
+            raise
+        return cls(path, header, fd, segment=len(header.resumed) + 1)
+
+    def begin(self, resumption: Resumption, kept: int) -> int:
+        """Writes the header of the run's next part and makes the journal end with a whole line. Raises DiskError.
+
+        `kept` is the number of records that are there. Returns how many bytes of a torn last line were cut off.
+        """
+        if self._fd is None:
+            raise DiskError(f"cannot resume {self.folder}: the journal is closed")
+        try:
+            _sweep_drafts(self.folder)
+            cut = _end_with_a_whole_line(self._fd)
+            _write_whole(self.folder / _resume_name(resumption.segment), _to_json(as_plain(resumption)))
+        except OSError as error:
+            raise DiskError(f"cannot resume {self.folder}: {_reason(error)}; its {kept} records are kept") from error
+        self._size = os.fstat(self._fd).st_size
+        self.header = replace(self.header, resumed=(*self.header.resumed, resumption))
+        self.written = kept
+        return cut
 
     def append(self, record: AttemptRecord) -> None:
         """One more line, in the kernel's hands when this returns. Raises DiskError; then the line is not there."""
@@ -95,14 +147,14 @@ class Journal:
         self._torn = False
 
     def close(self, end: RunEnd | None = None) -> None:
-        """Everything on the disk, and `end.json` if the run's end is known. Safe to call again. Raises DiskError."""
+        """Everything on the disk, and `end.json` if the part's end is known. Safe to call again. Raises DiskError."""
         if self._fd is None:
             return
         fd, self._fd = self._fd, None
         try:
             _sync(fd)
             if end is not None:
-                _write_whole(self.folder / END, _to_json(as_plain(end)))
+                _write_whole(self.folder / _end_name(self.segment), _to_json(as_plain(end)))
         except OSError as error:
             raise DiskError(
                 f"cannot finish {self.folder}: {_reason(error)}; its {self.written} records are kept"
@@ -137,7 +189,10 @@ class Journal:
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back. `end` is None if it was killed or still goes on; `warnings` say what was skipped."""
+    """A run read back. `end` is None if it was killed or still goes on; `warnings` say what was skipped.
+
+    Of a resumed run the end is that of its last part, with the lag of the worst part and the time of all.
+    """
 
     path: Path
     header: RunHeader
@@ -178,7 +233,9 @@ def load(folder: str | Path) -> Run:
     header = _read_header(path)
     warnings: list[str] = []
     records = tuple(_read_records(path / RECORDS, warnings))
-    return Run(path, header, records, _read_end(path / END, warnings), tuple(warnings))
+    _check_segments(path, header, records)
+    ends = [_read_end(path / _end_name(segment), warnings) for segment in range(len(header.resumed) + 1)]
+    return Run(path, header, records, _end_of_all(ends, records), tuple(warnings))
 
 
 def write_summary(folder: str | Path, summary: Summarised) -> None:
@@ -233,11 +290,72 @@ def _to_plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
+def _end_name(segment: int) -> str:
+    return f"end-{segment}.json" if segment else END
+
+
+def _resume_name(segment: int) -> str:
+    return f"resume-{segment}.json"
+
+
+def _open_locked(path: Path) -> int:
+    """The journal's file, also where a run was killed before it made one. Raises ResultsError."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {_reason(error)}") from error
+    try:
+        _lock(fd)
+    except OSError as error:
+        os.close(fd)
+        raise ResultsError(f"{path.parent}: this run still goes on; it can be resumed once it has stopped") from error
+    return fd
+
+
+def _lock(fd: int) -> None:
+    """One writer at a time; the kernel unlocks when the process is gone. Raises BlockingIOError if another has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _CANNOT_LOCK:  # some network folders know no locks: the run is worth more
+            raise
+
+
+def _end_with_a_whole_line(fd: int) -> int:
+    """Cuts a torn last line off, or ends a whole one that lacks only its line's end. Returns the bytes cut."""
+    size = os.fstat(fd).st_size
+    tail = _after_last_line(fd, size)
+    if not tail:
+        return 0
+    try:
+        _whole(from_line(tail))
+    except NO_RECORD:
+        os.ftruncate(fd, size - len(tail))
+        return len(tail)
+    os.write(fd, b"\n")
+    return 0
+
+
+def _after_last_line(fd: int, size: int) -> bytes:
+    tail = b""
+    while size and b"\n" not in tail:
+        start = max(0, size - _BLOCK)
+        tail = os.pread(fd, size - start, start) + tail
+        size = start
+    return tail.rpartition(b"\n")[2]
+
+
+def _sweep_drafts(folder: Path) -> None:
+    """What a process that was killed in `_write_whole` left behind."""
+    for draft in folder.glob(".*.json.*"):
+        draft.unlink(missing_ok=True)
+
+
 def _write_whole(path: Path, text: str) -> None:
     """All of the file or none of it, whenever we are killed."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("x", encoding="utf-8", newline="") as out:
+        with draft.open("w", encoding="utf-8", newline="") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
@@ -273,7 +391,7 @@ def _read_header(path: Path) -> RunHeader:
     if not path.is_dir():
         raise ResultsError(f"{path}: {'is no folder' if path.exists() else 'no such folder'}; give a run's folder")
     try:
-        return header_from_plain(json.loads((path / HEADER).read_bytes()))
+        header = header_from_plain(json.loads((path / HEADER).read_bytes()))
     except FileNotFoundError:
         raise ResultsError(f"{path}: is no run, as it has no {HEADER}; give a run's folder") from None
     except SchemaError as error:
@@ -282,6 +400,26 @@ def _read_header(path: Path) -> RunHeader:
         raise ResultsError(f"{path / HEADER}: cannot be read: {_reason(error)}") from error
     except NO_RECORD as error:
         raise ResultsError(f"{path / HEADER}: is no run's header: {_short(error)}") from error
+    return replace(header, resumed=tuple(_read_resumptions(path)))
+
+
+def _read_resumptions(path: Path) -> Iterator[Resumption]:
+    for segment in itertools.count(1):
+        file = path / _resume_name(segment)
+        try:
+            yield resumption_from_plain(json.loads(file.read_bytes()))
+        except FileNotFoundError:
+            return
+        except (OSError, *NO_RECORD) as error:
+            raise ResultsError(f"{file}: is no header of a resumed run: {_short(error)}") from error
+
+
+def _check_segments(path: Path, header: RunHeader, records: Sequence[AttemptRecord]) -> None:
+    """Without its part's anchor a record's instants mean nothing."""
+    last = max((record.segment for record in records), default=0)
+    if last > len(header.resumed):
+        missing = _resume_name(len(header.resumed) + 1)
+        raise ResultsError(f"{path}: {missing} is missing, which dates some of its records")
 
 
 def _read_records(path: Path, warnings: list[str]) -> Iterator[AttemptRecord]:
@@ -321,6 +459,45 @@ def _read_end(path: Path, warnings: list[str]) -> RunEnd | None:
     except (OSError, *NO_RECORD) as error:
         warnings.append(f"{path.name} skipped: {_short(error)}")
         return None
+
+
+def _end_of_all(ends: Sequence[RunEnd | None], records: Sequence[AttemptRecord]) -> RunEnd | None:
+    """The last part's end, and with it what holds for all parts together."""
+    last = ends[-1]
+    if last is None or len(ends) == 1:
+        return last
+    known = [end for end in ends if end is not None]
+    return replace(
+        last,
+        client_lag_ns=_lag_of_all([end.client_lag_ns for end in known]),
+        clock_steps=sum(end.clock_steps for end in known),
+        clock_error_ns=max(end.clock_error_ns for end in known),
+        measured_ns=sum(_measured_ns(end, segment, records) for segment, end in enumerate(ends)),
+    )
+
+
+def _lag_of_all(lags: Sequence[Mapping[str, int | None]]) -> dict[str, int | None]:
+    """Samples add up; percentiles do not, so each is that of the part where it was worst."""
+    known: dict[str, list[int]] = {}
+    for lag in lags:
+        for name, value in lag.items():
+            known.setdefault(name, []).extend([] if value is None else [value])
+    join = {name: sum if name == "n" else max for name in known}
+    return {name: join[name](values) if values else None for name, values in known.items()}
+
+
+def _measured_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord]) -> int:
+    """A part's measured window; of one that was killed, from its first recorded start to its last recorded end."""
+    if end is not None:
+        if end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
+            return 0
+        return end.measure_ended_at_ns - end.measure_started_at_ns
+    spans = [
+        (record.start_at_ns, record.start_at_ns + record.ended_ns)
+        for record in records
+        if record.segment == segment and record.ticket.phase == "measure"
+    ]
+    return max(ended for _, ended in spans) - min(started for started, _ in spans) if spans else 0
 
 
 def _short(error: BaseException) -> str:

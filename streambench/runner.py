@@ -2,6 +2,7 @@
 
 It is handed `arm(ticket)`, which builds a request ahead of its instant, and sinks that take the finished records.
 Closed loop: lanes take the armed requests in the plan's order. Open loop: each is fired at its instant, come what may.
+Whether a request is tried again, held back or left out it asks a `Policy`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from streambench.clock import Clock
+from streambench.clock import NS, Clock
 from streambench.gates import Caps, Gate, Gates, leave
 from streambench.records import AttemptRecord, Ticket
 
@@ -20,7 +21,7 @@ AHEAD = 256
 
 
 class Armed(Protocol):
-    """A request that is built and held. `fire` and then `record` are called, once each; `discard` where no more is."""
+    """One attempt, built and held. `fire` and then `record` are called, once each; `discard` where no more is."""
 
     @property
     def ticket(self) -> Ticket: ...
@@ -32,13 +33,30 @@ class Armed(Protocol):
 
     async def record(self) -> AttemptRecord: ...
 
+    async def again(self) -> Armed:
+        """The next attempt of the same request, after the record of this one."""
+
     async def discard(self) -> None: ...
 
 
 Arm = Callable[[Ticket], Awaitable[Armed]]
 Sink = Callable[[AttemptRecord], None]
 """Takes each record as it ends, on the event loop, so it must be quick. One that raises ends the run."""
-Stop = Literal["interrupted", "duration_limit"]
+Stop = Literal["interrupted", "duration_limit", "key_refused", "failure_share", "budget"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the runner asks of others. By default all is sent, at once, and once."""
+
+    retry: Callable[[AttemptRecord], float | None] = lambda _: None
+    """Seconds until the request of this attempt is tried again; None, never. Asked where its record is waited for."""
+    wants_record: Callable[[Ticket], bool] = lambda _: False
+    """Whether who sends this waits for its record before going on, rather than only for a quiet wire."""
+    may_send: Callable[[Ticket], bool] = lambda _: True
+    """Asked right before each attempt; what may not be sent is dropped."""
+    held_until: Callable[[Ticket], int] = lambda _: 0
+    """The monotonic instant before which this must not be sent. The wait is queue time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +76,31 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class PhaseEnd:
-    """Instants are monotonic. `stopped` says why the plan was left before its end."""
+    """Instants are monotonic; `fired` counts requests, however often each was tried. `stopped` says why the plan was
+    left before its end, `skipped` how many requests of it were left out although it went on.
+    """
 
     started_ns: int
     ended_ns: int
     fired: int
     stopped: Stop | None
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """What an attempt passed, and how long it waited there."""
+
+    gates: list[Gate]
+    queue_ns: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Quiet:
+    """An attempt whose wire is quiet. `taken` is where its record is waited for; None where nobody waits."""
+
+    armed: Armed
+    taken: asyncio.Future[AttemptRecord] | None
 
 
 class Runner:
@@ -77,13 +114,18 @@ class Runner:
         caps: dict[str, Caps] | None = None,
         on_fire: Callable[[Ticket], None] = lambda _: None,
         on_quiet: Callable[[Ticket], None] = lambda _: None,
+        on_end: Callable[[AttemptRecord], None] = lambda _: None,
+        policy: Policy | None = None,
     ) -> None:
+        """`on_fire` and `on_quiet` are told of each attempt, `on_end` of each request, with its last attempt."""
         self._arm = arm
         self._clock = clock
         self._sinks = sinks
         self._gates = Gates(caps or {})
         self._on_fire = on_fire
         self._on_quiet = on_quiet
+        self._on_end = on_end
+        self._policy = policy or Policy()
         self._stopped: Stop | None = None
         self._stopping = asyncio.Event()
         self._under_way: set[Armed] = set()
@@ -124,20 +166,21 @@ class Runner:
             await armoury.empty(arming)
 
     async def _run_armed(self, armoury: _Armoury, pace: Pace) -> PhaseEnd:
-        quiet: asyncio.Queue[Armed | None] = asyncio.Queue()
+        quiet: asyncio.Queue[_Quiet | None] = asyncio.Queue()
         started = self._clock.now_ns()
         limit = asyncio.create_task(self._stop_in_time(started, pace))
         collecting = asyncio.create_task(self._collect(quiet))
-        sending = asyncio.create_task(self._send(armoury, quiet, pace, started))
+        line = _Line(self, armoury, quiet, collecting)
+        sending = asyncio.create_task(self._send(line, pace, started))
         try:
-            fired = await self._until_sent(sending, collecting)
+            await self._until_sent(sending, collecting)
             ended = self._clock.now_ns()
         finally:
             limit.cancel()
             await self._collected(collecting, quiet)
-        return PhaseEnd(started, ended, fired, self._stopped)
+        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped)
 
-    async def _until_sent(self, sending: asyncio.Task[int], collecting: asyncio.Task[None]) -> int:
+    async def _until_sent(self, sending: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
         """A collector that dies can keep nothing more: what is under way is broken off rather than paid for in vain."""
         try:
             await asyncio.wait((sending, collecting), return_when=asyncio.FIRST_COMPLETED)
@@ -145,35 +188,37 @@ class Runner:
             if not sending.done():
                 self.abort()
                 await asyncio.wait((sending,))
-        return await sending
+        await sending
 
-    async def _send(self, armoury: _Armoury, quiet: asyncio.Queue[Armed | None], pace: Pace, started: int) -> int:
-        line = _Line(self, armoury, quiet)
+    async def _send(self, line: _Line, pace: Pace, started: int) -> None:
         if pace.concurrency is None:
             await line.keep_schedule(started)
         else:
             await line.run_lanes(pace.concurrency)
         if line.fault is not None:
             raise line.fault
-        return line.fired
 
-    async def _collect(self, quiet: asyncio.Queue[Armed | None]) -> None:
-        """Takes the records of quiet requests one by one, a turn of the loop each, so that reading comes first."""
-        while (armed := await quiet.get()) is not None:
-            record = await armed.record()
+    async def _collect(self, quiet: asyncio.Queue[_Quiet | None]) -> None:
+        """Takes the records of quiet attempts one by one, a turn of the loop each, so that reading comes first."""
+        while (each := await quiet.get()) is not None:
+            record = await each.armed.record()
             for sink in self._sinks:
                 sink(record)
+            if each.taken is None:
+                self._on_end(record)
+            elif not each.taken.done():
+                each.taken.set_result(record)
             await asyncio.sleep(0)
 
-    async def _collected(self, collecting: asyncio.Task[None], quiet: asyncio.Queue[Armed | None]) -> None:
+    async def _collected(self, collecting: asyncio.Task[None], quiet: asyncio.Queue[_Quiet | None]) -> None:
         """Waits until the last record is taken; what a collector that died left behind is dropped."""
         quiet.put_nowait(None)
         try:
             await collecting
         finally:
             while not quiet.empty():
-                if (armed := quiet.get_nowait()) is not None:
-                    await armed.discard()
+                if (each := quiet.get_nowait()) is not None:
+                    await each.armed.discard()
 
     async def _stop_in_time(self, started: int, pace: Pace) -> None:
         if pace.stop_after_ns is not None:
@@ -193,9 +238,44 @@ class Runner:
         self._under_way.discard(armed)
         self._on_quiet(armed.ticket)
 
-    async def pass_gates(self, armed: Armed) -> list[Gate] | None:
+    def wants_record(self, ticket: Ticket) -> bool:
+        return self._policy.wants_record(ticket)
+
+    def over(self, record: AttemptRecord) -> None:
+        self._on_end(record)
+
+    async def again(self, armed: Armed, record: AttemptRecord) -> Armed | None:
+        """The request's next attempt, once its wait is over; None if there is to be none."""
+        wait_s = None if self._stopped else self._policy.retry(record)
+        if wait_s is None or not await self.sleep_until(self._clock.now_ns() + round(wait_s * NS)):
+            return None
+        return await armed.again()
+
+    async def enter(self, ticket: Ticket) -> _Entry | None:
+        """Past the holds and gates, which must be left again; None if it is not to be sent, or the run was stopped.
+
+        A hold may come while it waits at the gates: it then leaves them, for others, until the hold is over.
+        """
+        came, held_until, waited = self._clock.now_ns(), self._policy.held_until, False
+        while True:
+            until = held_until(ticket)
+            waited |= until > self._clock.now_ns()
+            if not await self.sleep_until(until) or not self._policy.may_send(ticket):
+                return None
+            gates = await self._pass_gates(ticket)
+            if gates is None:
+                return None
+            if held_until(ticket) <= self._clock.now_ns():
+                break
+            leave(gates)
+        if not self._policy.may_send(ticket):
+            leave(gates)
+            return None
+        return _Entry(gates, self._clock.now_ns() - came if gates or waited else 0)
+
+    async def _pass_gates(self, ticket: Ticket) -> list[Gate] | None:
         """The gates to leave again; None if the run was stopped while waiting."""
-        keys = (f"model:{armed.ticket.model}", f"gateway:{armed.ticket.gateway}")
+        keys = (f"model:{ticket.model}", f"gateway:{ticket.gateway}")
         if self._gates.free(keys):
             return None if self._stopped else []
         entering = asyncio.create_task(self._gates.enter(keys))
@@ -278,12 +358,20 @@ class _Line:
     way is still recorded; the task group would cancel it.
     """
 
-    def __init__(self, runner: Runner, armoury: _Armoury, quiet: asyncio.Queue[Armed | None]) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        armoury: _Armoury,
+        quiet: asyncio.Queue[_Quiet | None],
+        collecting: asyncio.Task[None],
+    ) -> None:
         self.fired = 0
+        self.skipped = 0
         self.fault: Exception | None = None
         self._runner = runner
         self._armoury = armoury
         self._quiet = quiet
+        self._collecting = collecting
 
     async def run_lanes(self, concurrency: int) -> None:
         async with asyncio.TaskGroup() as lanes:
@@ -297,7 +385,7 @@ class _Line:
                 if not await self._runner.sleep_until(due):
                     await armed.discard()
                     return
-                requests.create_task(self._guarded(self._dispatch(armed, due)))
+                requests.create_task(self._guarded(self._serve(armed, due)))
 
     async def _guarded(self, work: Awaitable[object]) -> None:
         try:
@@ -311,22 +399,47 @@ class _Line:
         while True:
             due = self._runner.now_ns()
             armed = await self._armoury.take()
-            if armed is None or not await self._dispatch(armed, due):
+            if armed is None:
+                return
+            await self._serve(armed, due)
+            if self._runner.stopped:
                 return
 
-    async def _dispatch(self, armed: Armed, due: int) -> bool:
-        """Through the gates and onto the wire; back when the wire is quiet. False if the run was stopped before."""
-        came = self._runner.now_ns()
-        entered = await self._runner.pass_gates(armed)
-        if entered is None:
+    async def _serve(self, armed: Armed, due: int) -> None:
+        """One request, from its first attempt to its last; whoever serves it waits between them."""
+        quiet = await self._dispatch(armed, due)
+        if quiet is not None:
+            self.fired += 1
+        elif not self._runner.stopped:
+            self.skipped += 1
+        record: AttemptRecord | None = None
+        while quiet is not None and (taken := await self._record_of(quiet)) is not None:
+            record = taken
+            again = await self._runner.again(quiet.armed, record)
+            quiet = None if again is None else await self._dispatch(again, due)
+        if record is not None and quiet is None:
+            self._runner.over(record)
+
+    async def _record_of(self, quiet: _Quiet) -> AttemptRecord | None:
+        """None where nobody waits for it, or a collector that died will not give it."""
+        if quiet.taken is None:
+            return None
+        await asyncio.wait((quiet.taken, self._collecting), return_when=asyncio.FIRST_COMPLETED)
+        return quiet.taken.result() if quiet.taken.done() else None
+
+    async def _dispatch(self, armed: Armed, due: int) -> _Quiet | None:
+        """Through the gates and onto the wire; back when the wire is quiet. None if it was not sent."""
+        entry = await self._runner.enter(armed.ticket)
+        if entry is None:
             await armed.discard()
-            return False
-        self.fired += 1
+            return None
+        taken = asyncio.get_running_loop().create_future() if self._runner.wants_record(armed.ticket) else None
+        quiet = _Quiet(armed, taken)
         self._runner.took_off(armed)
         try:
-            await armed.fire(due, self._runner.now_ns() - came if entered else 0)
+            await armed.fire(due, entry.queue_ns)
         finally:
-            leave(entered)
-            self._quiet.put_nowait(armed)
+            leave(entry.gates)
+            self._quiet.put_nowait(quiet)
             self._runner.landed(armed)
-        return True
+        return quiet

@@ -6,6 +6,7 @@ its blank line is delivered, since `[DONE]` is often sent so; one with empty dat
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 BOM = b"\xef\xbb\xbf"
@@ -23,55 +24,105 @@ class SseReader:
     """Feed it pieces in order; it returns the events that each piece completed.
 
     `comments` counts comment lines and events without data (both are keep-alives); `held` is how many bytes wait for
-    their line's end.
+    their line's end. `limit` bounds each line and each event's data, in bytes: the first that passes it is named in
+    `too_large` (`line` or `event`), and from there on nothing is read and nothing held.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = sys.maxsize) -> None:
         self.comments = 0
-        self.held = 0
-        self._line: list[bytes] = []
+        self.too_large: str | None = None
+        self._limit = limit
+        self._line = bytearray()
+        self._event = bytearray()
+        """Data lines that earlier pieces brought, each with an LF: as objects, short ones would weigh tenfold."""
         self._data: list[bytes] = []
         self._name = b""
         self._fields = 0
         self._after_cr = False
         self._first = True
 
+    @property
+    def held(self) -> int:
+        return len(self._line)
+
+    @property
+    def under_way(self) -> int:
+        """Bytes of the unfinished event, its unfinished line included."""
+        return len(self._line) + len(self._event)
+
     def feed(self, piece: bytes) -> list[Event]:
         if self._after_cr and piece:
             self._after_cr = False
             if piece[:1] == b"\n":  # the second half of a CRLF that was cut between two reads
                 piece = piece[1:]
-        if not piece:
+        if not piece or self.too_large is not None:
             return []
+        if len(piece) + len(self._line) + len(self._event) > self._limit:
+            return self._bounded(self._lines(piece))
+        events = self._events(self._lines(piece))
+        if self._data:
+            self._hold_data()
+        return events
+
+    def _lines(self, piece: bytes) -> list[bytes]:
+        """The lines that the piece completes; what comes behind them is held."""
         lines = piece.splitlines()
         last = piece[-1]
         if last != 0x0A and last != 0x0D:
             self._hold(lines)
-            if not lines:
-                return []
         elif self._line:
             lines[0] = self._joined(lines[0])
         self._after_cr = last == 0x0D
-        return self._events(lines)
+        return lines
 
     def close(self) -> list[Event]:
         """The end of the stream: the event under way, if it holds data."""
-        tail = [self._joined(b"")] if self._line else []
-        return self._events([*tail, b""] if tail or self._data else [])
+        if not self._line and not self._event:
+            return []
+        return self._events([self._joined(b""), b""] if self._line else [b""])
 
     def _hold(self, lines: list[bytes]) -> None:
         """Keeps the unfinished last line back; joins the first line with what was held before it."""
         tail = lines.pop()
         if lines and self._line:
             lines[0] = self._joined(lines[0])
-        self._line.append(tail)
-        self.held += len(tail)
+        self._line += tail
 
     def _joined(self, end: bytes) -> bytes:
-        line = b"".join([*self._line, end])
-        self._line.clear()
-        self.held = 0
+        self._line += end
+        line = bytes(self._line)
+        self._line = bytearray()
         return line
+
+    def _hold_data(self) -> None:
+        """The event goes on in the next piece."""
+        self._event += b"\n".join(self._data)
+        self._event += b"\n"
+        self._data.clear()
+
+    def _bounded(self, lines: list[bytes]) -> list[Event]:
+        """The events before the limit, where it could be passed."""
+        events: list[Event] = []
+        for line in lines:
+            if len(line) > self._limit:
+                self.too_large = "line"
+            else:
+                events += self._events([line])
+            if self.too_large is not None:
+                break
+        if self._data:
+            self._hold_data()
+        self._bound()
+        return events
+
+    def _bound(self) -> None:
+        if self.too_large is None and len(self._line) > self._limit:
+            self.too_large = "line"
+        if self.too_large is None and len(self._event) > self._limit + 1:  # its last LF is none of its data
+            self.too_large = "event"
+        if self.too_large is not None:
+            self._line = bytearray()
+            self._event = bytearray()
 
     def _events(self, lines: list[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -80,7 +131,8 @@ class SseReader:
             lines[0] = lines[0].removeprefix(BOM)
         for line in lines:
             if not line:
-                self._dispatch(events)
+                if self._fields:
+                    self._dispatch(events)
             elif line[:6] == b"data: ":
                 self._data.append(line[6:])
                 self._fields += 1
@@ -102,10 +154,18 @@ class SseReader:
 
     def _dispatch(self, events: list[Event]) -> None:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        if data:
+        if self._event:
+            data = self._with_held(data)
+        if len(data) > self._limit:
+            self.too_large = "event"
+        elif data:
             events.append(Event(data, self._name))
-        elif self._fields:
+        else:
             self.comments += 1
         self._data.clear()
         self._name = b""
         self._fields = 0
+
+    def _with_held(self, data: bytes) -> bytes:
+        held, self._event = self._event, bytearray()
+        return bytes(held + data) if self._data else bytes(held[:-1])

@@ -20,6 +20,7 @@ from streambench.capture import (
     record_of,
     retry_after_s,
 )
+from streambench.chunks import StreamLimits
 from streambench.clock import Anchor
 from streambench.health import judge
 from streambench.prompt_mask import PromptMask
@@ -390,11 +391,15 @@ def test_a_broken_encoding_is_named() -> None:
     assert told.message == "the body's encoding cannot be read: broken gzip"
 
 
-def test_a_compressed_body_may_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compressed_body_may_not_grow_without_end() -> None:
     """A thousandth of what it would fill in memory is sent easily."""
-    monkeypatch.setattr("streambench.capture.INFLATED_LIMIT", 1_000)
-    record = Came(gzip.compress(b": x\n" * 1_000_000), headers={"content-encoding": "gzip"}, pieces=5).record()
-    assert judge(record) == "not_a_stream"
+    came = Came(gzip.compress(b": x\n" * 1_000_000), headers={"content-encoding": "gzip"}, pieces=5)
+    reader = TapeReader(came.tape(), keep_text=False, limits=StreamLimits(stream_bytes=1_000))
+    reader.close()
+    record = record_of(reader, about())
+    assert judge(record) == "too_large"
+    assert record.failure is not None
+    assert record.failure.detail == "inflated"
     assert record.comments <= 251  # 1,001 bytes of 4 a comment
 
 

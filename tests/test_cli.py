@@ -103,7 +103,7 @@ class Started:
         self.results = home.folder / f"results-{len(home.started)}"
         self._out = home.folder / f"out-{len(home.started)}"
         self._err = home.folder / f"err-{len(home.started)}"
-        if "--output" not in arguments:
+        if arguments[0] == "run" and "--output" not in arguments:
             arguments = [*arguments, "--output", str(self.results)]
         with self._out.open("wb") as out, self._err.open("wb") as err:
             self.process = subprocess.Popen(
@@ -420,13 +420,25 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]
 
 
 def test_a_wrong_key(home: Home, locked: dict[str, Any]) -> None:
-    """401 for every request: 1; the key that was tried is nowhere either."""
+    """One 401 a lane, and no more is sent: 3, and the variable is named; the key that was tried is nowhere either."""
     ran = home.run(home.config(gateway=locked), env={"HUB_API_KEY": "guess-4711-guess"})
-    assert ran.code == 1
-    assert [record.status for record in ran.measured] == [401] * 6
+    incomplete(ran, "key_refused")
+    assert [record.status for record in ran.measured] == [401] * 2
     assert "http_error 401 invalid_api_key: Incorrect API key provided" in ran.out
+    told = "gateway hub refused the key in HUB_API_KEY (401): check that variable"
+    assert f"stopping: {told}" in ran.err
+    assert f"This run is incomplete: {told}, after 2 of 6 requests." in ran.out
+    assert ran.summary["reason"] == told
     left = b"".join(file.read_bytes() for file in ran.folder.iterdir())
     assert "guess-4711" not in ran.out + ran.err + left.decode()
+
+
+def test_a_wrong_key_that_is_to_be_measured(home: Home, locked: dict[str, Any]) -> None:
+    """With the breaker off it is a failure as any other: 401 for every request, 1."""
+    config = home.config(gateway=locked, breakers={"key_refused": False})
+    ran = home.run(config, env={"HUB_API_KEY": "guess-4711-guess"})
+    assert ran.code == 1
+    assert [record.status for record in ran.measured] == [401] * 6
 
 
 def test_an_unknown_model(home: Home, locked: dict[str, Any]) -> None:

@@ -14,7 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streambench.config import Config, Gateway, GatewayLimits, Load, Price, Timeouts, load_config
+from streambench.config import (
+    Breakers,
+    Budget,
+    Config,
+    FailureShare,
+    Gateway,
+    GatewayLimits,
+    Load,
+    Price,
+    Retry,
+    Timeouts,
+    load_config,
+)
 from streambench.errors import ConfigError, InputError, SuiteError
 
 KEY = "q7Lk-hunter2-Zx"
@@ -125,6 +137,49 @@ def test_durations(tmp_path: Path, text: str, seconds: float) -> None:
     """Units or plain seconds, in limits and timeouts."""
     config = load(tmp_path, SMALL + f"limits: {{duration: {text}}}\ntimeouts: {{idle: {text}}}\n")
     assert (config.limits.duration_s, config.timeouts.idle) == (seconds, seconds)
+
+
+def test_retries_breakers_and_budget_by_default(tmp_path: Path) -> None:
+    """No retries, nothing but a refused key stops a run, and no budget."""
+    config = load(tmp_path, SMALL)
+    assert config.retry.attempts == 1
+    assert config.breakers == Breakers(failures_in_a_row=None, failure_share=None, key_refused=True)
+    assert config.budget == Budget(requests=None, tokens=None, usd=None, duration_s=None)
+    assert (config.limits.drain_s, config.gateways["g"].on_rate_limit) == (30, "count")
+
+
+def test_retries_breakers_and_budget(tmp_path: Path) -> None:
+    """Every key, with durations as elsewhere."""
+    text = """
+retry: {attempts: 4, on: [timeout, empty], statuses: [503], backoff: 250ms, factor: 3, max_backoff: 1m, jitter: 0,
+  max_retry_after: 5m, phases: [warmup]}
+breakers: {failures_in_a_row: 5, failure_share: {limit: 0.2, after: 50}, key_refused: false}
+budget: {requests: 10, tokens: 1000, duration: 1h}
+limits: {drain: 5s}
+"""
+    config = load(tmp_path, SMALL + text)
+    assert config.retry == Retry(
+        attempts=4,
+        on=("timeout", "empty"),
+        statuses=(503,),
+        backoff=0.25,
+        factor=3,
+        max_backoff=60,
+        jitter=0,
+        max_retry_after=300,
+        phases=("warmup",),
+    )
+    share = FailureShare(limit=0.2, after=50)
+    assert config.breakers == Breakers(failures_in_a_row=5, failure_share=share, key_refused=False)
+    assert config.budget == Budget(requests=10, tokens=1000, duration_s=3600)
+    assert config.limits.drain_s == 5
+
+
+def test_a_budget_in_dollars_needs_no_price_of_the_embedded_gateway(tmp_path: Path) -> None:
+    """What we serve ourselves is free."""
+    write(tmp_path, "models: {}", "m.yaml")
+    text = "gateways: {e: {base_url: embedded, models: m.yaml}}\nmodels: [m]\nprompts: [Hi]\nbudget: {usd: 0.5}\n"
+    assert load(tmp_path, text).budget.usd == 0.5
 
 
 def test_an_open_loop_has_a_rate(tmp_path: Path) -> None:
@@ -275,7 +330,7 @@ def test_the_header_form_is_plain_json_without_prompts(tmp_path: Path) -> None:
     assert masked["gateways"]["hub"]["headers"] == {"x-team": "search"}
     assert masked["gateways"]["demo"]["api_key"] == "none"
     assert masked["load"] == {"mode": "closed", "concurrency": 8}
-    assert masked["limits"] == {"duration_s": 600, "requests": 5000}
+    assert masked["limits"] == {"duration_s": 600, "requests": 5000, "drain_s": 30}
     assert masked["models"][1]["params"] == {"temperature": 0, "max_tokens": 256}
 
 
@@ -443,6 +498,9 @@ BAD = [
     ),
     (part("load:"), ["load: is of the wrong kind (found nothing"]),
     # times
+    (part("timeouts: {idle: -5s}"), ["timeouts.idle: is of the wrong kind (found '-5s'; accepted: seconds above 0"]),
+    (part("timeouts: {total: -1}"), ["timeouts.total: is out of range (found -1; accepted: seconds above 0"]),
+    (part("limits: {drain: -1}"), ["limits.drain: is out of range (found -1; accepted: seconds above 0"]),
     (part("timeouts: {connect: 0}"), ["timeouts.connect: is out of range (found 0; accepted: seconds above 0"]),
     (part("timeouts: {idle: soon}"), ["timeouts.idle: is of the wrong kind (found 'soon'; accepted: seconds above 0"]),
     (part("timeouts: {idle: inf}"), ["timeouts.idle: is too large: at most 31622400 (found 'inf'"]),
@@ -562,6 +620,36 @@ BAD = [
     (model("model: m, price: {input: 1}"), ["models.0.price.output: is required"]),
     (model("model: m, price: {input: .nan, output: 1}"), ["models.0.price.input: is of the wrong kind (found '.nan'"]),
     (model("model: m, temperature: 0"), ["models.0.temperature: unknown key"]),
+    # retries, breakers, budget
+    (
+        part("retry: {attempts: 3, on: [timeout, disconected]}"),
+        ["retry.on.1: is none of the choices; did you mean `disconnected`? (found 'disconected'; accepted: a list of "],
+    ),
+    (part("retry: {on: [ok]}"), ["retry.on.0: is none of the choices (found 'ok'; accepted: a list of outcomes from"]),
+    (part("retry: {on: timeout}"), ["retry.on: is of the wrong kind (found 'timeout'; accepted: a list of outcomes"]),
+    (part("retry: {attempts: 0}"), ["retry.attempts: is out of range (found 0; accepted: a whole number from 1 (no"]),
+    (part("retry: {attemps: 2}"), ["retry.attemps: unknown key; did you mean `attempts`?"]),
+    (part("retry: {backoff: -1s}"), ["retry.backoff: is of the wrong kind (found '-1s'; accepted: seconds above 0"]),
+    (part("retry: {statuses: [429, 401]}"), ["retry.statuses.1: is never retried", "found 401; accepted: a list of"]),
+    (part("retry: {statuses: [200]}"), ["retry.statuses.0: is out of range (found 200; accepted: a list of statuses"]),
+    (part("retry: {phases: [measured]}"), ["retry.phases.0: is none of the choices; did you mean `measure`?"]),
+    (
+        part("breakers: {failure_share: 0.5}"),
+        ["breakers.failure_share: is of the wrong kind", "accepted: a mapping of"],
+    ),
+    (part("breakers: {failures_in_a_row: 0}"), ["breakers.failures_in_a_row: is out of range (found 0; accepted: a"]),
+    (part("budget: {eur: 5}"), ["budget.eur: unknown key", "accepted: requests, tokens, usd, duration"]),
+    (
+        part("budget: 5 EUR"),
+        ["budget: is of the wrong kind (found '5 EUR'; accepted: a mapping of requests, tokens, usd"],
+    ),
+    (
+        part("budget: {tokens: 5 EUR}"),
+        ["budget.tokens: is of the wrong kind (found '5 EUR'; accepted: input and output"],
+    ),
+    (part("budget: {duration: 3 weeks}"), ["budget.duration: is of the wrong kind", "accepted: seconds above 0, as a"]),
+    (part("budget: {usd: 5}"), ["models.0.price: is required with `budget.usd` (accepted: USD per million tokens, as"]),
+    (gateway("base_url: http://h/v1, api_key: none, on_rate_limit: stop"), ["on_rate_limit: is none of the choices"]),
     # prompts
     (
         SMALL.replace("prompts: [Hi]\n", ""),
@@ -712,6 +800,7 @@ def test_an_override_that_brings_a_key_is_refused_without_it(tmp_path: Path) -> 
 # ---- any input at all
 
 NAMES = ["name", "gateways", "models", "suite", "prompts", "load", "repeats", "warmup", "timeouts", "limits", "seed"]
+NAMES += ["retry", "breakers", "budget"]
 INNER = ["g", "base_url", "api_key", "headers", "model", "alias", "gateway", "params", "price", "mode", "rate", "tls"]
 INNER += ["concurrency", "requests", "connect", "duration", "text", "messages", "id", "x-api-key", "proxy", "input"]
 TEXTS = st.sampled_from(

@@ -6,6 +6,7 @@ A `Wire` stands in for client and gateway. Times are milliseconds since the phas
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from streambench.gates import Caps
 from streambench.records import AttemptRecord, Failure, Ticket
-from streambench.runner import AHEAD, Pace, PhaseEnd, Runner
+from streambench.runner import AHEAD, Pace, PhaseEnd, Policy, Runner
 from streambench.testing import MS, FakeClock, make_record
 
 START = 5_000 * MS
@@ -54,6 +55,8 @@ class Wire:
         self.unreadable: int | None = None
         self.held = 0
         self.most_held = 0
+        self.fails: dict[int, int] = {}
+        """By number: how many of its attempts fail before one is fine."""
         self.did: dict[int, str] = {}
         """By number: a letter for each call. b(uilt), f(ired), a(borted), r(ecord taken), d(iscarded)."""
 
@@ -71,8 +74,9 @@ class Wire:
 class Request:
     """What the runner holds and fires."""
 
-    def __init__(self, ticket: Ticket, wire: Wire) -> None:
+    def __init__(self, ticket: Ticket, wire: Wire, attempt: int = 1) -> None:
         self.ticket = ticket
+        self.attempt = attempt
         self._wire = wire
         self._cut = asyncio.Event()
         self.scheduled_ns = self.queue_ns = self.start_ns = self.end_ns = 0
@@ -107,17 +111,25 @@ class Request:
         self._note("r")
         if self.ticket.seq == self._wire.unreadable:
             raise ZeroDivisionError("reading")
+        broken = None if self.attempt > self._wire.fails.get(self.ticket.seq, 0) else Failure("disconnected")
         return make_record(
+            attempt=self.attempt,
             ticket=self.ticket,
             scheduled_at_ns=self.scheduled_ns - START,
             queue_ns=self.queue_ns,
             start_at_ns=self.start_ns - START,
             ended_ns=self.end_ns - self.start_ns,
-            failure=Failure("cancelled") if self._cut.is_set() else None,
+            failure=Failure("cancelled") if self._cut.is_set() else broken,
         )
 
+    async def again(self) -> Request:
+        assert self._wire.did[self.ticket.seq].endswith("r"), "before its record was taken"
+        self._wire.held += 1
+        self._note("b")
+        return Request(self.ticket, self._wire, self.attempt + 1)
+
     async def discard(self) -> None:
-        if "f" not in self._wire.did[self.ticket.seq]:
+        if self._wire.did[self.ticket.seq].endswith("b"):
             self._wire.held -= 1
         self._note("d")
 
@@ -129,11 +141,16 @@ class Bench:
     takes: Callable[[Ticket], float] = lambda _: 10.0
     caps: dict[str, Caps] = field(default_factory=dict)
     records: list[AttemptRecord] = field(default_factory=list)
+    policy: Policy | None = None
+    over: list[AttemptRecord] = field(default_factory=list)
+    """The last attempt of each request, as it was over."""
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(START)
         self.wire = Wire(self.clock, self.takes)
-        self.runner = Runner(self.wire.arm, self.clock, [self.sink], self.caps)
+        self.runner = Runner(
+            self.wire.arm, self.clock, [self.sink], self.caps, on_end=self.over.append, policy=self.policy
+        )
         self.broken_at: int | None = None
 
     def sink(self, record: AttemptRecord) -> None:
@@ -475,6 +492,209 @@ def test_a_watcher_is_told_of_each_start_and_landing() -> None:
     assert told == ["+0", "-0", "+1", "-1", "+2", "-2"]
 
 
+# --- retries ----------------------------------------------------------------------------------------------------------
+
+
+def retrying(wait_ms: float, attempts: int = 3) -> Policy:
+    """After each failed attempt this long, up to so many."""
+
+    def retry(record: AttemptRecord) -> float | None:
+        return wait_ms / 1_000 if record.failure is not None and record.attempt < attempts else None
+
+    return Policy(retry=retry, wants_record=lambda _: True)
+
+
+def attempts_ms(bench: Bench) -> list[tuple[int, int, float]]:
+    """(request, attempt, start) in order of their starts."""
+    rows = sorted(bench.records, key=lambda record: record.start_at_ns)
+    return [(record.ticket.seq, record.attempt, record.start_at_ns / MS) for record in rows]
+
+
+def test_a_failed_attempt_is_followed_by_another_in_the_same_lane() -> None:
+    """One lane, 10 ms each. The first fails twice: at 0, 10 + 20 = 30, 40 + 20 = 60; only then the second, at 70."""
+    bench = Bench(policy=retrying(20))
+    bench.wire.fails[0] = 2
+    end = bench.play(tickets(2), Pace(1))
+    assert attempts_ms(bench) == [(0, 1, 0), (0, 2, 30), (0, 3, 60), (1, 1, 70)]
+    assert (end.fired, end.skipped, end.stopped) == (2, 0, None)
+
+
+def test_the_other_lanes_go_on_meanwhile() -> None:
+    """Two lanes: the second takes all others, one each 10 ms, while the first waits from 10 to 60."""
+    bench = Bench(policy=retrying(50))
+    bench.wire.fails[0] = 1
+    bench.play(tickets(5), Pace(2))
+    assert attempts_ms(bench) == [(0, 1, 0), (1, 1, 0), (2, 1, 10), (3, 1, 20), (4, 1, 30), (0, 2, 60)]
+
+
+def test_in_an_open_loop_a_retry_holds_up_nobody() -> None:
+    """Every 7 ms; the first comes again at 10 + 20 = 30."""
+    bench = Bench(policy=retrying(20))
+    bench.wire.fails[0] = 1
+    bench.play(tickets(4, every_ms=7), OPEN)
+    assert attempts_ms(bench) == [(0, 1, 0), (1, 1, 7), (2, 1, 14), (3, 1, 21), (0, 2, 30)]
+
+
+def test_all_attempts_are_due_when_their_request_was() -> None:
+    """At 7: so the time until a good answer counts from there."""
+    bench = Bench(policy=retrying(20))
+    bench.wire.fails[1] = 2
+    bench.play(tickets(2, every_ms=7), OPEN)
+    assert [record.scheduled_at_ns / MS for record in bench.records if record.ticket.seq == 1] == [7, 7, 7]
+
+
+def test_a_request_is_over_with_its_last_attempt() -> None:
+    """0 is fine at once, 1 at the second, 2 never."""
+    bench = Bench(policy=retrying(20))
+    bench.wire.fails |= {1: 1, 2: 9}
+    bench.play(tickets(3), Pace(3))
+    assert sorted((record.ticket.seq, record.attempt) for record in bench.over) == [(0, 1), (1, 2), (2, 3)]
+    assert [record.failure for record in bench.over if record.ticket.seq == 2] == [Failure("disconnected")]
+
+
+def test_who_waits_for_a_retry_is_at_no_gate() -> None:
+    """One at a time: the second request uses the place from 10 to 20; the retry is ready at 15, goes at 20, and has
+    queued 5.
+    """
+    bench = Bench(caps={"gateway:hub": Caps(max_concurrency=1)}, policy=retrying(5))
+    bench.wire.fails[0] = 1
+    bench.play(tickets(2, every_ms=0), OPEN)
+    assert attempts_ms(bench) == [(0, 1, 0), (1, 1, 10), (0, 2, 20)]
+    assert [record.queue_ns / MS for record in bench.records if record.attempt == 2] == [5]
+
+
+@pytest.mark.parametrize("pace", [Pace(2), OPEN], ids=["closed", "open"])
+def test_stop_ends_the_wait_for_a_retry(pace: Pace) -> None:
+    """It would come again in an hour; stopped at 15 it is over, with the attempt it had."""
+    bench = Bench(policy=retrying(3_600_000))
+    bench.wire.fails[0] = 1
+    end = bench.play(tickets(1, every_ms=0), pace, bench.at(15, bench.runner.stop))
+    assert (end.fired, end.stopped, (end.ended_ns - START) / MS) == (1, "interrupted", 15)
+    assert [(record.attempt, record.failure) for record in bench.over] == [(1, Failure("disconnected"))]
+
+
+def test_without_a_policy_nobody_waits_for_a_record() -> None:
+    """Reading it takes the collector until all six of one lane are fired: the lane does not see it."""
+    bench = Bench()
+    bench.wire.fails |= dict.fromkeys(range(6), 9)
+    bench.play(tickets(6), Pace(1))
+    assert bench.starts_ms() == [0, 10, 20, 30, 40, 50]
+    assert bench.wire.did == dict.fromkeys(range(6), "bfr")
+    assert bench.over == bench.records
+
+
+@settings(max_examples=100)
+@given(
+    lengths=lengths,
+    fails=st.lists(st.integers(0, 3), min_size=25, max_size=25),
+    lanes=st.none() | st.integers(1, 5),
+    cap=st.none() | st.integers(1, 3),
+    stop=st.none() | st.integers(0, 200),
+    abort=st.none() | st.integers(0, 200),
+)
+def test_a_stop_amid_retries_loses_nothing(
+    lengths: list[int], fails: list[int], lanes: int | None, cap: int | None, stop: int | None, abort: int | None
+) -> None:
+    """Every attempt that was fired is recorded, every request that was is over once, with its last attempt."""
+    caps = {"gateway:hub": Caps(max_concurrency=cap)}
+    bench = Bench(takes=lambda ticket: lengths[ticket.seq], caps=caps, policy=retrying(15))
+    bench.wire.fails |= dict(enumerate(fails))
+    moments = ((stop, bench.runner.stop), (abort, bench.runner.abort))
+    beside = [bench.at(moment, call) for moment, call in moments if moment is not None]
+    end = bench.play(tickets(len(lengths), every_ms=5), Pace(lanes), *beside)
+    assert [did for did in bench.wire.did.values() if not re.fullmatch("(bfa?r)+(bd)?|bd", did)] == []
+    last = {record.ticket.seq: record.attempt for record in sorted(bench.records, key=lambda one: one.attempt)}
+    assert {record.ticket.seq: record.attempt for record in bench.over} == last
+    assert len(bench.over) == len(last) == end.fired
+    assert bench.wire.held == 0
+
+
+# --- holds and breakers -----------------------------------------------------------------------------------------------
+
+
+def test_a_hold_is_queue_time() -> None:
+    """alpha is held until 25 and beta is not: both were due at 0."""
+    held = Policy(held_until=lambda ticket: START + 25 * MS if ticket.model == "alpha" else 0)
+    bench = Bench(policy=held)
+    bench.play(tickets(1, every_ms=0) + tickets(1, every_ms=0, model="beta", first=1), OPEN)
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [25, 0]
+    assert [record.queue_ns / MS for record in bench.by_number()] == [25, 0]
+
+
+def test_a_hold_that_comes_while_waiting_at_a_gate_is_kept() -> None:
+    """One at a time. alpha's second is at the gate when, at 5, alpha is held until 100: it leaves its place to beta."""
+    until: dict[str, int] = {}
+    bench = Bench(
+        caps={"gateway:hub": Caps(max_concurrency=1)},
+        policy=Policy(held_until=lambda ticket: until.get(ticket.model, 0)),
+    )
+    plan = tickets(2, every_ms=0) + tickets(1, every_ms=0, model="beta", first=2)
+    bench.play(plan, OPEN, bench.at(5, lambda: until.update(alpha=START + 100 * MS)))
+    assert [record.start_at_ns / MS for record in bench.by_number()] == [0, 100, 10]
+    assert [record.queue_ns / MS for record in bench.by_number()] == [0, 100, 10]
+
+
+@pytest.mark.parametrize("pace", [Pace(3), OPEN], ids=["closed", "open"])
+def test_stop_ends_a_hold(pace: Pace) -> None:
+    """Held for an hour, stopped at 15: nothing was sent."""
+    bench = Bench(policy=Policy(held_until=lambda _: START + 3_600_000 * MS))
+    end = bench.play(tickets(5, every_ms=0), pace, bench.at(15, bench.runner.stop))
+    assert (end.fired, end.skipped, (end.ended_ns - START) / MS) == (0, 0, 15)
+
+
+@pytest.mark.parametrize("pace", [Pace(2), OPEN], ids=["closed", "open"])
+def test_what_may_not_be_sent_is_skipped_and_the_rest_goes_on(pace: Pace) -> None:
+    """alpha's three are dropped unsent; beta's three are sent."""
+    bench = Bench(policy=Policy(may_send=lambda ticket: ticket.model == "beta"))
+    end = bench.play(tickets(3, every_ms=1) + tickets(3, every_ms=1, model="beta", first=3), pace)
+    assert (end.fired, end.skipped, end.stopped) == (3, 3, None)
+    assert bench.wire.did == dict.fromkeys(range(3), "bd") | dict.fromkeys(range(3, 6), "bfr")
+
+
+def test_what_may_be_sent_is_asked_again_behind_the_gates() -> None:
+    """One at a time. What is forbidden at 5, while it waits there, is not sent at 10; its place is given back."""
+    allowed = {"alpha", "beta"}
+    bench = Bench(
+        caps={"gateway:hub": Caps(max_concurrency=1)}, policy=Policy(may_send=lambda ticket: ticket.model in allowed)
+    )
+    plan = tickets(2, every_ms=0) + tickets(1, every_ms=0, model="beta", first=2)
+    end = bench.play(plan, OPEN, bench.at(5, lambda: allowed.discard("alpha")))
+    assert (end.fired, end.skipped) == (2, 1)
+    assert [(record.ticket.seq, record.start_at_ns / MS) for record in bench.by_number()] == [(0, 0), (2, 10)]
+
+
+def test_a_retry_that_may_not_be_sent_ends_its_request() -> None:
+    """It was sent once, so it is not skipped; it is over with that attempt."""
+    fine = retrying(20)
+    bench = Bench(policy=fine)
+    bench.runner = Runner(
+        bench.wire.arm,
+        bench.clock,
+        [bench.sink],
+        on_end=bench.over.append,
+        policy=Policy(fine.retry, fine.wants_record, may_send=lambda _: not bench.records),
+    )
+    bench.wire.fails[0] = 1
+    end = bench.play(tickets(1), Pace(1))
+    assert (end.fired, end.skipped, bench.wire.did) == (1, 0, {0: "bfrbd"})
+    assert [record.attempt for record in bench.over] == [1]
+
+
+def test_a_breaker_may_stop_the_run_when_it_is_asked() -> None:
+    """A budget of two, one lane: the third is not sent, and the phase says what stopped it."""
+    bench = Bench()
+
+    def within_budget(_: Ticket) -> bool:
+        if len(bench.records) >= 2:
+            bench.runner.stop("budget")
+        return len(bench.records) < 2
+
+    policy = Policy(may_send=within_budget, wants_record=lambda _: True)
+    bench.runner = Runner(bench.wire.arm, bench.clock, [bench.sink], policy=policy)
+    end = bench.play(tickets(9), Pace(1))
+    assert (end.fired, end.skipped, end.stopped) == (2, 0, "budget")
+
+
 # --- faults of our own ------------------------------------------------------------------------------------------------
 
 PACES = pytest.mark.parametrize("pace", [Pace(3), OPEN], ids=["closed", "open"])
@@ -511,6 +731,19 @@ def test_a_request_that_cannot_be_read_ends_the_run_alike(pace: Pace) -> None:
     with pytest.raises(ZeroDivisionError, match="reading"):
         bench.play(tickets(50, every_ms=0), pace)
     assert set(bench.wire.did.values()) <= {"bfr", "bfad", "bd"}
+
+
+@PACES
+@pytest.mark.parametrize("fault", ["writing", "reading"])
+def test_nobody_waits_for_a_record_that_will_not_come(pace: Pace, fault: str) -> None:
+    """The collector dies while lanes wait for their records: the error comes out, and nothing hangs."""
+    bench = Bench(policy=retrying(10))
+    bench.broken_at = 1 if fault == "writing" else None
+    bench.wire.unreadable = 1 if fault == "reading" else None
+    with pytest.raises(ZeroDivisionError, match=fault):
+        bench.play(tickets(50, every_ms=0), pace)
+    assert bench.runner.under_way == 0
+    assert bench.clock.now_ns() == START + 10 * MS
 
 
 @PACES

@@ -6,26 +6,36 @@ SuiteError, where only the prompts are wrong), each problem with file, line, key
 
 from streambench.config.load import load_config
 from streambench.config.schema import (
+    Breakers,
+    Budget,
     Config,
+    FailureShare,
     Gateway,
     GatewayLimits,
+    Health,
     Limits,
     Load,
     Model,
     Price,
+    Retry,
     Timeouts,
     Tls,
     Warmup,
 )
 
 __all__ = [
+    "Breakers",
+    "Budget",
     "Config",
+    "FailureShare",
     "Gateway",
     "GatewayLimits",
+    "Health",
     "Limits",
     "Load",
     "Model",
     "Price",
+    "Retry",
     "Timeouts",
     "Tls",
     "Warmup",

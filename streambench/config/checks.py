@@ -36,6 +36,7 @@ def check_relations(draft: Draft) -> None:
     for index, model in draft.models():
         _check_model(draft, model, ("models", index))
     _check_load(draft, draft.data.get("load"))
+    _check_budget(draft, draft.data.get("budget"))
     _check_prompts_given(draft)
 
 
@@ -108,6 +109,17 @@ def _check_open_loop(draft: Draft, load: dict[str, Any], mode: str) -> None:
         message = f"has no meaning with `mode: {mode}`, which sends on schedule whether replies come or not"
         accepted = "rate; `limits: {max_concurrency: ...}` of a gateway or model caps parallel requests"
         draft.refuse(("load", "concurrency"), message, accepted=accepted)
+
+
+def _check_budget(draft: Draft, budget: Any) -> None:
+    """Dollars are counted by price; what the embedded gateway serves is free."""
+    if not isinstance(budget, dict) or budget.get("usd") is None:
+        return
+    free = {name for name, gateway in draft.gateways() if gateway.get("base_url") == "embedded"}
+    for index, model in draft.models():
+        if model.get("price") is None and model.get("gateway") not in free:
+            accepted = "USD per million tokens, as in {input: 1.0, output: 4.0}"
+            draft.refuse(("models", index, "price"), "is required with `budget.usd`", accepted=accepted)
 
 
 def _check_prompts_given(draft: Draft) -> None:

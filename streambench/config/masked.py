@@ -31,7 +31,12 @@ def masked_config(config: Config) -> dict[str, Any]:
         "repeats": config.repeats,
         "warmup": config.warmup.model_dump(),
         "timeouts": config.timeouts.model_dump(),
+        "bounds": config.bounds.model_dump(),
         "limits": config.limits.model_dump(),
+        "retry": config.retry.model_dump(mode="json"),
+        "breakers": config.breakers.model_dump(),
+        "budget": config.budget.model_dump(),
+        "health": config.health.model_dump(),
         "seed": config.seed,
         "output": str(config.output),
         "keep_text": config.keep_text,
@@ -61,6 +66,7 @@ def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str
         "http2": gateway.http2,
         "tls": gateway.tls.model_dump(mode="json"),
         "connections": gateway.connections,
+        "on_rate_limit": gateway.on_rate_limit,
     }
 
 

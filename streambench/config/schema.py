@@ -7,7 +7,7 @@ Relations between keys are checked in checks.py, where they are told even if ano
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -29,9 +29,12 @@ from streambench.config.values import (
     label,
     not_bool,
     proxy_url,
+    retriable_status,
     seconds,
+    size,
 )
 from streambench.documents import KeyPath
+from streambench.records import Phase
 from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
 
@@ -40,6 +43,7 @@ YEAR_S = 366 * 86_400
 Whole = Annotated[int, BeforeValidator(not_bool)]
 Number = Annotated[float, BeforeValidator(not_bool), Field(allow_inf_nan=False)]
 Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(size), Field(ge=1_024, le=2**40)]
 Label = Annotated[str, AfterValidator(label)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
@@ -48,7 +52,10 @@ Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, Befor
 
 _LABEL = "text on one line (put numbers in quotes)"
 _SECONDS = "seconds above 0, as a number or as in 500ms, 90s, 10m, 1h30m"
+_BYTES = "bytes from 1024 to 1 TiB, as a number or as in 256KiB, 64MB"
 _SWITCH = "true or false"
+_COUNT = "a whole number from 1"
+_STATUSES = "a list of statuses from 400 to 599 but 400, 401, 403, 404 and 422, which are never retried"
 _FILE = "a file's path"
 
 
@@ -89,6 +96,8 @@ class FileGateway(Frozen):
     http2: bool = Field(default=False, description=_SWITCH)
     tls: Tls = Tls()
     connections: Literal["warm", "reuse", "new"] = Field(default="warm", description="warm, reuse, new")
+    on_rate_limit: Literal["count", "pause"] = Field(default="count", description="count, pause")
+    """What a 429 does: it is one failure among others, or it holds the model's next requests back."""
 
     @property
     def embedded(self) -> bool:
@@ -164,10 +173,107 @@ class Timeouts(Frozen):
 
 
 class Limits(Frozen):
-    """When a run ends early; None is no limit. In the file the first is called `duration`."""
+    """When a run ends early; None is no limit. In the file `_s` is left away, as in `duration`.
+
+    `drain`: how long what is under way is waited for after an interrupt.
+    """
 
     duration_s: Seconds | None = Field(default=None, validation_alias="duration", description=_SECONDS)
     requests: Whole | None = Field(default=None, ge=1, description="a whole number from 1")
+    drain_s: Seconds = Field(default=30.0, validation_alias="drain", description=_SECONDS)
+
+
+class Bounds(Frozen):
+    """What one answer may bring before we stop listening and call it `too_large`."""
+
+    head_bytes: Bytes = Field(default=256 * 1024, description=_BYTES)
+    """Its headers, trailers and chunk extensions together."""
+    line_bytes: Bytes = Field(default=1024 * 1024, description=_BYTES)
+    """A line of the stream, and all data of one event."""
+    stream_bytes: Bytes = Field(default=64 * 1024 * 1024, description=_BYTES)
+    """The body, as it comes and once its compression is undone."""
+    chunks: Whole = Field(default=200_000, ge=1, le=10_000_000, description="a whole number from 1 to 10000000")
+    text_chars: Whole = Field(default=1_000_000, ge=1, le=2**40, description="characters, a whole number from 1")
+    """Only with `keep_text`, of what is to be kept."""
+
+
+RetryOn = Literal[
+    "connect_error",
+    "http_error",
+    "not_a_stream",
+    "stream_error",
+    "timeout",
+    "disconnected",
+    "malformed",
+    "truncated",
+    "empty",
+]
+"""The outcomes that another attempt may mend: `retries.RETRIABLE`."""
+
+
+class Retry(Frozen):
+    """When a failed request is tried again, and after how long; `attempts: 1` is never. Waits are in seconds."""
+
+    attempts: Whole = Field(default=1, ge=1, le=100, description="a whole number from 1 (no retries) to 100")
+    on: tuple[RetryOn, ...] = Field(
+        default=("connect_error", "http_error", "stream_error", "timeout", "disconnected"),
+        description=f"a list of outcomes from {', '.join(get_args(RetryOn))}",
+    )
+    statuses: tuple[Annotated[Whole, Field(ge=400, le=599), AfterValidator(retriable_status)], ...] = Field(
+        default=(408, 409, 429, 500, 502, 503, 504, 529), description=_STATUSES
+    )
+    """Of an `http_error`, those that are tried again."""
+    backoff: Seconds = Field(default=0.5, description=_SECONDS)
+    """Before the second attempt; `factor` times as long before each further one, up to `max_backoff`."""
+    factor: Number = Field(default=2.0, ge=1, le=100, description="a number from 1 to 100")
+    max_backoff: Seconds = Field(default=30.0, description=_SECONDS)
+    jitter: Number = Field(default=0.25, ge=0, le=1, description="a share from 0 to 1")
+    max_retry_after: Seconds = Field(default=120.0, description=_SECONDS)
+    """The longest wait that a gateway may ask for; a request that should wait longer is not tried again."""
+    phases: tuple[Phase, ...] = Field(
+        default=("warmup", "measure"), min_length=1, description="a list of warmup, measure"
+    )
+
+
+class FailureShare(Frozen):
+    """Stops the run once more than `limit` of its requests failed, judged from the `after`th on."""
+
+    limit: Number = Field(default=0.5, gt=0, lt=1, description="a share above 0 and below 1, as in 0.5")
+    after: Whole = Field(default=20, ge=1, description=_COUNT)
+
+
+class Breakers(Frozen):
+    """What ends a run, or a model's part of it, before its plan does; None is never."""
+
+    failures_in_a_row: Whole | None = Field(default=None, ge=1, description=_COUNT)
+    """So many of one model, and it is set aside; the others go on."""
+    failure_share: FailureShare | None = None
+    key_refused: bool = Field(default=True, description=_SWITCH)
+    """Whether a 401 or 403 stops the run at once."""
+
+
+class Budget(Frozen):
+    """What a run may spend, warm-up and retries included; None is no limit. In the file `_s` is left away."""
+
+    requests: Whole | None = Field(default=None, ge=1, description=_COUNT)
+    tokens: Whole | None = Field(default=None, ge=1, description="input and output tokens, a whole number from 1")
+    usd: Number | None = Field(default=None, gt=0, description="US dollars, a number above 0")
+    duration_s: Seconds | None = Field(default=None, validation_alias="duration", description=_SECONDS)
+
+
+class Health(Frozen):
+    """From when on a stream's facts are findings: `health.Thresholds`, where each is explained, with its defaults."""
+
+    stall_ms: Number = Field(default=500.0, gt=0, description="milliseconds, a number above 0")
+    min_chunks: Whole = Field(default=8, ge=2, description="a whole number from 2")
+    buffered_reads: Whole = Field(default=2, ge=1, description="a whole number from 1")
+    buffered_share: Number = Field(default=0.05, ge=0, le=1, description="a share from 0 to 1")
+    buffered_chunk_ms: Number = Field(default=1.0, ge=0, description="milliseconds, a number from 0")
+    coalesced_share: Number = Field(default=0.2, ge=0, le=1, description="a share from 0 to 1")
+    max_characters_per_token: Number = Field(default=16.0, gt=0, description="a number above 0")
+    min_characters_per_token: Number = Field(default=0.25, ge=0, description="a number from 0")
+    unseen_tokens: Whole = Field(default=16, ge=0, description="a whole number from 0")
+    invented_tokens_per_chunk: Number = Field(default=2.0, ge=1, description="a number from 1")
 
 
 class Settings(Frozen):
@@ -181,7 +287,12 @@ class Settings(Frozen):
     repeats: Whole = Field(default=1, ge=1, le=1_000_000, description="a whole number from 1")
     warmup: Warmup = Warmup()
     timeouts: Timeouts = Timeouts()
+    bounds: Bounds = Bounds()
     limits: Limits = Limits()
+    retry: Retry = Retry()
+    breakers: Breakers = Breakers()
+    budget: Budget = Budget()
+    health: Health = Health()
     seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="a whole number from 0")
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)

@@ -15,12 +15,16 @@ from streambench.documents import nearest
 FRAMING = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
 """Headers that a request's own bytes decide: another value would cut or garble it."""
 MAX_LABEL = 200
+NEVER_RETRIED = (400, 401, 403, 404, 422)
+"""Statuses that the same request would get again."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATION = re.compile(
     r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
     r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
     re.ASCII,
 )
+_SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
+_UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SDK_PATHS = ("/chat/completions", "/completions", "/models")
 
@@ -39,6 +43,19 @@ def seconds(value: Any) -> Any:
     if match is None:
         return value
     return sum(float(amount) * _UNIT_S[unit] for unit, amount in match.groupdict().items() if amount)
+
+
+def size(value: Any) -> Any:
+    """Bytes of `64MB`, `256KiB`, `1.5 GiB`; anything else is left for the number's own check."""
+    value = not_bool(value)
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
+    return value if match is None else round(float(match["amount"]) * _UNIT_BYTES[match["unit"].lower()])
+
+
+def retriable_status(status: int) -> int:
+    if status in NEVER_RETRIED:
+        raise ValueError("is never retried: the same request would fail again")
+    return status
 
 
 def label(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.engines.local import Job, Measured, Watcher, measure
+from streambench.engines.guard import retry_policy
+from streambench.engines.local import Job, Measured, Watcher, conclude, measure
 
-__all__ = ["Job", "Measured", "Watcher", "measure"]
+__all__ = ["Job", "Measured", "Watcher", "conclude", "measure", "retry_policy"]

@@ -11,9 +11,9 @@ import math
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,13 +21,15 @@ from typing import Literal, Protocol
 from streambench.client import Client, Instruments
 from streambench.clock import NS, Anchor, take_anchor
 from streambench.config import Config
+from streambench.engines.guard import Guard, Voice
 from streambench.errors import DiskError
 from streambench.gates import Caps
 from streambench.lag import LagSampler
 from streambench.plan import Plan
-from streambench.records import SCHEMA, AttemptRecord, RunEnd, RunHeader, Ticket
+from streambench.records import SCHEMA, AttemptRecord, Resumption, RunEnd, RunHeader, Stamps, Ticket
 from streambench.results import Journal
-from streambench.runner import Pace, PhaseEnd, Runner
+from streambench.resume import Continued, Origin
+from streambench.runner import Pace, PhaseEnd, Runner, Sink
 from streambench.timers import LoopClock
 from streambench.transport import Hub
 
@@ -44,11 +46,13 @@ COLLECT_EVERY = 500
 
 PACKAGES = ("openai", "httpx2", "httptools", "msgspec", "asyncio-throttle", "pandas", "pydantic")
 
-Status = Literal["complete", "interrupted", "duration_limit", "disk_error"]
+Status = Literal[
+    "complete", "interrupted", "duration_limit", "disk_error", "key_refused", "failure_share", "budget", "set_aside"
+]
 
 
 class Watcher(Protocol):
-    """Is told how the run goes, on the event loop: it must be quick."""
+    """Is told how the run goes, on the event loop: it must be quick. `end` is of a request, with its last attempt."""
 
     def phase(self, name: str) -> None: ...
 
@@ -73,6 +77,9 @@ class Job:
     """Told the run's folder as soon as it is there."""
     on_notice: Callable[[str], None] = lambda _: None
     """Told what a person at the terminal should know at once."""
+    origin: Origin = field(default_factory=Origin)
+    continued: Continued | None = None
+    """None is a new run in a folder of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,8 @@ class Measured:
     status: Status
     disk_error: DiskError | None
     refuses_usage: frozenset[str]
+    reason: str | None = None
+    """What stopped it, where the status does not say it all."""
 
 
 async def measure(job: Job) -> Measured:
@@ -89,7 +98,7 @@ async def measure(job: Job) -> Measured:
     anchor = take_anchor()
     instruments = Instruments(clock, anchor, LagSampler(clock), Hub(clock))
     client = Client(job.config, job.base_urls, instruments)
-    journal = Journal.create(job.config.output, _header(job, client, anchor))
+    journal = _open_journal(job, client, anchor)
     job.on_journal(journal.folder)
     instruments.lag.start()
     try:
@@ -101,6 +110,17 @@ async def measure(job: Job) -> Measured:
         clock.close()
 
 
+def conclude(continued: Continued, origin: Origin) -> Measured:
+    """Ends a run of which nothing is left, though its end does not say so: it was stopped after its last record.
+
+    Raises DiskError.
+    """
+    journal = continued.journal
+    journal.begin(_resumption(continued, origin, journal.header.stamps, take_anchor()), len(continued.records))
+    journal.close(RunEnd("complete", 0, None, None, client_lag_ns={}, clock_steps=0, clock_error_ns=0))
+    return Measured(journal.folder, "complete", None, frozenset())
+
+
 class _Session:
     """One run from its open journal to its end."""
 
@@ -109,19 +129,24 @@ class _Session:
         self._instruments = instruments
         self._client = client
         self._journal = journal
+        self._phase = self._shown = "starting"
+        voice = Voice(lambda why: self._runner.stop(why), job.on_notice, self._paused)
+        self._guard = Guard(job.config, instruments.clock, instruments.anchor, voice)
         self._runner = Runner(
             arm=client.arm,
             clock=instruments.clock,
-            sinks=(journal.append, job.watcher.end, _young_garbage()),
+            sinks=_marked((journal.append, self._guard.attempt, _young_garbage()), job),
             caps=_caps(job.config),
-            on_fire=job.watcher.begin,
+            on_fire=self._fired,
             on_quiet=job.watcher.landed,
+            on_end=self._ended,
+            policy=self._guard.policy,
         )
 
     async def run(self) -> Measured:
         measured: PhaseEnd | None = None
         lost: DiskError | None = None
-        with _signals(self._runner, self._job), _no_garbage_collection(), _short_turns():
+        with self._signals(), self._time_budget(), _no_garbage_collection(), _short_turns():
             try:
                 measured = await self._phases()
             except DiskError as error:
@@ -132,7 +157,9 @@ class _Session:
             except DiskError as error:
                 lost = lost or error
                 status = "disk_error"
-        return Measured(self._journal.folder, status, lost, self._client.refuses_usage)
+        for told in self._guard.pauses_told():
+            self._job.on_notice(told)
+        return Measured(self._journal.folder, status, lost, self._client.refuses_usage, self._reason(status))
 
     async def _phases(self) -> PhaseEnd:
         config, plan = self._job.config, self._job.plan
@@ -140,15 +167,80 @@ class _Session:
         lanes = config.load.concurrency if closed else None
         await self._runner.unless_stopped(self._open_connections(lanes))
         if plan.warmup:
-            self._job.watcher.phase("warmup")
+            self._enter("warmup")
             await self._runner.run(plan.warmup, Pace(concurrency=lanes or WARMUP_LANES))
             gc.collect()
             gc.freeze()
         if not self._runner.stopped:
-            self._job.watcher.phase("measure")
+            self._enter("measure")
         limit_s = config.limits.duration_s
         limit_ns = None if limit_s is None else round(limit_s * NS)
         return await self._runner.run(plan.measure, Pace(concurrency=lanes, stop_after_ns=limit_ns))
+
+    def _fired(self, ticket: Ticket) -> None:
+        self._guard.fired(ticket)
+        self._job.watcher.begin(ticket)
+
+    def _ended(self, record: AttemptRecord) -> None:
+        self._guard.over(record)
+        self._job.watcher.end(record)
+
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._job.watcher.phase(phase)
+
+    def _paused(self, what: str, seconds: float) -> None:
+        """Shown as long as it lasts, or until something else is to be shown."""
+        shown = f"{self._phase}, {what} paused {seconds:.0f} s for its rate limit"
+        self._job.watcher.phase(shown)
+        self._shown = shown
+
+        def over() -> None:
+            if self._shown == shown:
+                self._job.watcher.phase(self._phase)
+
+        asyncio.get_running_loop().call_later(seconds, over)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C or SIGTERM once drains and keeps everything; twice, or after `limits.drain`, breaks off."""
+        loop = asyncio.get_running_loop()
+        patience: list[asyncio.TimerHandle] = []
+
+        def interrupt() -> None:
+            if patience:
+                self._runner.abort()
+                return
+            patience.append(loop.call_later(self._job.config.limits.drain_s, self._break_off))
+            self._runner.stop()
+            self._enter("draining")
+            self._job.on_notice(_stopping(self._runner.under_way, self._job.config.limits.drain_s))
+
+        handled = [number for number in (signal.SIGINT, signal.SIGTERM) if _handle(loop, number, interrupt)]
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+            for handle in patience:
+                handle.cancel()
+
+    def _break_off(self) -> None:
+        if under_way := self._runner.under_way:
+            self._job.on_notice(f"breaking off {under_way} still under way after {self._job.config.limits.drain_s:g} s")
+        self._runner.abort()
+
+    @contextmanager
+    def _time_budget(self) -> Iterator[None]:
+        seconds = self._job.config.budget.duration_s
+        if seconds is None:
+            yield
+            return
+        handle = asyncio.get_running_loop().call_later(seconds, self._guard.out_of_time)
+        try:
+            yield
+        finally:
+            handle.cancel()
 
     async def _open_connections(self, lanes: int | None) -> None:
         """One a lane. An open loop starts with a second's worth, and keeps as many in hand."""
@@ -165,7 +257,12 @@ class _Session:
             return "disk_error"
         if measured.fired == len(self._job.plan.measure) and measured.stopped != "interrupted":
             return "complete"
-        return measured.stopped or "interrupted"
+        return measured.stopped or ("set_aside" if measured.skipped else "interrupted")
+
+    def _reason(self, status: Status) -> str | None:
+        if status == "set_aside":
+            return self._guard.aside
+        return self._guard.trip.reason if self._guard.trip and status == self._guard.trip.status else None
 
     def _end(self, status: Status, measured: PhaseEnd | None) -> RunEnd:
         anchor_ns, kernel = self._instruments.anchor.monotonic_ns, self._instruments.hub.kernel_clock
@@ -177,6 +274,7 @@ class _Session:
             client_lag_ns=self._client_lag(measured),
             clock_steps=kernel.steps,
             clock_error_ns=kernel.error_ns,
+            reason=self._reason(status),
         )
 
     def _client_lag(self, measured: PhaseEnd | None) -> dict[str, int | None]:
@@ -184,6 +282,45 @@ class _Session:
         now = self._instruments.clock.now_ns()
         start, end = (measured.started_ns, measured.ended_ns) if measured else (0, now)
         return self._instruments.lag.summary(start, end)
+
+
+def _open_journal(job: Job, client: Client, anchor: Anchor) -> Journal:
+    """A new one, or the next part of the one that goes on. Raises ResultsError, DiskError."""
+    if job.continued is None:
+        return Journal.create(job.config.output, _header(job, client, anchor))
+    resumption = _resumption(job.continued, job.origin, client.stamps, anchor)
+    journal = job.continued.journal
+    if cut := journal.begin(resumption, len(job.continued.records)):
+        job.on_notice(f"a torn last line of {cut} bytes was cut off the journal")
+    return journal
+
+
+def _resumption(continued: Continued, origin: Origin, stamps: Stamps, anchor: Anchor) -> Resumption:
+    return Resumption(
+        segment=continued.journal.segment,
+        wall_ns=anchor.wall_ns,
+        monotonic_ns=anchor.monotonic_ns,
+        requests_missing=len(continued.left.plan.measure),
+        stamps=stamps,
+        versions=_versions(),
+        host=_host(),
+        config_file=origin.config_file,
+        overrides=origin.overrides,
+    )
+
+
+def _marked(sinks: Sequence[Sink], job: Job) -> Sequence[Sink]:
+    """In a run that goes on every sink gets the record as the part that it belongs to."""
+    if job.continued is None:
+        return sinks
+    left, segment = job.continued.left, job.continued.journal.segment
+
+    def take(record: AttemptRecord) -> None:
+        marked = left.mark(record, segment)
+        for sink in sinks:
+            sink(marked)
+
+    return (take,)
 
 
 def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:
@@ -200,13 +337,20 @@ def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:
         requests_planned=len(job.plan.measure),
         simulated=job.simulated,
         stamps=client.stamps,
-        versions={
-            "streambench": version("streambench"),
-            "python": platform.python_version(),
-            **{package: version(package) for package in PACKAGES},
-        },
-        host={"system": platform.system(), "release": platform.release(), "machine": platform.machine()},
+        versions=_versions(),
+        host=_host(),
+        config_file=job.origin.config_file,
+        overrides=job.origin.overrides,
     )
+
+
+def _versions() -> dict[str, str]:
+    ours = {"streambench": version("streambench"), "python": platform.python_version()}
+    return ours | {package: version(package) for package in PACKAGES}
+
+
+def _host() -> dict[str, str]:
+    return {"system": platform.system(), "release": platform.release(), "machine": platform.machine()}
 
 
 def _caps(config: Config) -> dict[str, Caps]:
@@ -256,34 +400,10 @@ def _short_turns() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-@contextmanager
-def _signals(runner: Runner, job: Job) -> Iterator[None]:
-    """Ctrl-C or SIGTERM once drains and keeps everything; twice breaks off what is under way."""
-    loop = asyncio.get_running_loop()
-    asked = 0
-
-    def interrupt() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            runner.stop()
-            job.watcher.phase("draining")
-            job.on_notice(_stopping(runner.under_way))
-        else:
-            runner.abort()
-
-    handled = [number for number in (signal.SIGINT, signal.SIGTERM) if _handle(loop, number, interrupt)]
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-
-
-def _stopping(under_way: int) -> str:
+def _stopping(under_way: int, drain_s: float) -> str:
     if not under_way:
         return "stopping: nothing is under way"
-    return f"stopping: waiting for {under_way} under way; once more to break off"
+    return f"stopping: waiting for {under_way} under way, {drain_s:g} s at most; once more to break off"
 
 
 def _handle(loop: asyncio.AbstractEventLoop, number: signal.Signals, call: Callable[[], None]) -> bool:

@@ -41,6 +41,8 @@ class Counts:
     in_flight: int = 0
     tokens: int = 0
     tokens_known: bool = False
+    retries: int = 0
+    """Attempts beside the first of each ended request."""
     ttfts_ns: list[int] = field(default_factory=list)
     """Sorted."""
 
@@ -55,7 +57,8 @@ class Counts:
 
 
 class Progress:
-    """Counts of a run that goes on. `begin`, `landed` and `end` come for each attempt, from the event loop's thread.
+    """Counts of a run that goes on, from the event loop's thread. `begin` and `landed` come for each attempt, `end` for
+    each request with its last attempt: what is done and failed counts requests.
 
     `planned` is the number of measured requests, None where only time ends the run.
     """
@@ -87,6 +90,7 @@ class Progress:
         if record.ticket.phase == "warmup":
             return
         self._count_tokens(counts, record)
+        counts.retries += record.attempt - 1
         if judge(record) == "ok":
             counts.ok += 1
             self._keep_ttft(counts, record)
@@ -100,6 +104,10 @@ class Progress:
     @property
     def failed(self) -> int:
         return sum(counts.failed for counts in self._all())
+
+    @property
+    def retries(self) -> int:
+        return sum(counts.retries for counts in self._all())
 
     @property
     def in_flight(self) -> int:
@@ -250,9 +258,10 @@ class _Screen:
 def headline(progress: Progress) -> str:
     """The whole run in one line."""
     planned = "" if progress.planned is None else f" of {progress.planned:,}"
+    retries = f"{progress.retries:,} retries, " if progress.retries else ""
     return (
         f"[{duration(progress.elapsed_s)}] {progress.phase_name}: {progress.done:,}{planned} done, "
-        f"{progress.failed:,} failed, {progress.in_flight:,} in flight, ETA {duration(progress.eta_s())}"
+        f"{progress.failed:,} failed, {retries}{progress.in_flight:,} in flight, ETA {duration(progress.eta_s())}"
     )
 
 

@@ -13,7 +13,17 @@ from typing import Any
 
 from streambench.clock import NS
 from streambench.frames import mean_and_quantiles, model_order
-from streambench.health import OUTCOMES, Outcome, evidence, judge
+from streambench.health import (
+    FINDINGS,
+    OUTCOMES,
+    Finding,
+    Outcome,
+    Thresholds,
+    evidence,
+    findings,
+    judge,
+    thresholds_of,
+)
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
 from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage
 
@@ -65,7 +75,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """One model's part. `outcomes` has `ok` and those that occurred; `failures` has (evidence, count), most first."""
+    """One model's part. `outcomes` has `ok` and those that occurred; `failures` has (evidence, count), most first.
+
+    `findings` has, for each that occurred, how many measured requests had it; `facts` shows each by its first one.
+    """
 
     model: str
     gateway: str | None
@@ -82,6 +95,8 @@ class ModelSummary:
     warmup: int
     gaps_unknown_share: float | None
     failures: tuple[tuple[str, int], ...]
+    findings: Mapping[str, int]
+    facts: Mapping[str, str]
 
     @property
     def ok(self) -> int:
@@ -110,6 +125,10 @@ class Summary:
     """How often the wall clock was set during the run; None where the run had no end."""
     models: tuple[ModelSummary, ...]
     client_lag_ms: Mapping[str, float | None]
+    reason: str | None = None
+    """What stopped it before its plan's end, where `status` does not say it all."""
+    resumed: int = 0
+    """How often the run was taken up again."""
 
     @property
     def complete(self) -> bool:
@@ -126,6 +145,8 @@ class Summary:
             "run_id": self.run_id,
             "name": self.name,
             "status": self.status,
+            "reason": self.reason,
+            "resumed": self.resumed,
             "requests_planned": self.requests_planned,
             "measured_s": self.measured_s,
             "stamps": self.stamps,
@@ -161,6 +182,8 @@ def summarise(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd |
         clock_steps=end.clock_steps if end else None,
         models=tuple(_summarise_model(model, header, group) for model, group in by_model.items()),
         client_lag_ms=_client_lag_ms(rows, end),
+        reason=end.reason if end else None,
+        resumed=len(header.resumed),
     )
 
 
@@ -190,6 +213,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
     measured = [record for record in records if record.ticket.phase == "measure"]
     requests = [(record, judge(record)) for record in final_attempts(measured)]
     fine = [record for record, outcome in requests if outcome == "ok"]
+    found = _found((record for record, _ in requests), thresholds_of(header.config))
     entry = _config_entry(header, model)
     return ModelSummary(
         model=model,
@@ -205,6 +229,8 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
         warmup=len(final_attempts(record for record in records if record.ticket.phase == "warmup")),
         gaps_unknown_share=_gaps_unknown_share(fine),
         failures=_failures(requests),
+        findings=_count_findings(found),
+        facts={name: next(one.fact for one in found if one.name == name) for name in _count_findings(found)},
     )
 
 
@@ -266,6 +292,15 @@ def _failures(requests: Iterable[tuple[AttemptRecord, Outcome]]) -> tuple[tuple[
     return tuple(counts.most_common(MESSAGES))
 
 
+def _found(records: Iterable[AttemptRecord], thresholds: Thresholds) -> list[Finding]:
+    return [one for record in records for one in findings(record, thresholds)]
+
+
+def _count_findings(found: Iterable[Finding]) -> dict[str, int]:
+    counts = Counter(one.name for one in found)
+    return {name: counts[name] for name in FINDINGS if counts[name]}
+
+
 def _config_entry(header: RunHeader, model: str) -> Mapping[str, Any]:
     entries = header.config.get("models", ())
     return next((entry for entry in entries if model == (entry.get("alias") or entry.get("model"))), {})
@@ -277,6 +312,8 @@ def _price(entry: Mapping[str, Any]) -> Price | None:
 
 
 def _measured_s(end: RunEnd | None) -> float | None:
+    if end is not None and end.measured_ns is not None:
+        return end.measured_ns / NS
     if end is None or end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
         return None
     return (end.measure_ended_at_ns - end.measure_started_at_ns) / NS
@@ -316,4 +353,5 @@ def _row(model: ModelSummary) -> dict[str, Any]:
     }
     tokens = {f"tokens_{name}": value for name, value in asdict(model.usage).items()}
     cost = {f"cost_usd_{name}": value for name, value in asdict(model.cost_usd).items()}
-    return head | outcomes | numbers | tokens | cost
+    found = {f"finding_{name}": model.findings.get(name, 0) for name in FINDINGS}
+    return head | outcomes | found | numbers | tokens | cost

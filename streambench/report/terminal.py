@@ -34,6 +34,10 @@ STATUS = {
     "interrupted": "it was interrupted",
     "duration_limit": "its time limit was reached",
     "disk_error": "its journal could not be written",
+    "key_refused": "a gateway refused the key",
+    "failure_share": "too many of its requests failed",
+    "budget": "its budget is spent",
+    "set_aside": "a model failed too often and was set aside",
     "unfinished": "it was killed, or still goes on",
 }
 
@@ -42,6 +46,7 @@ Percentile = Literal["p50", "p90", "p95", "p99"]
 _GAP = 2
 _NAME_LIMIT = 32
 _EVIDENCE_LIMIT = 240
+_REASON_LIMIT = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,10 +184,14 @@ def _cost(model: ModelSummary) -> str:
 def _notes(summary: Summary) -> Iterator[str]:
     """What must be known to read the table, each a paragraph."""
     yield from _failure_notes(summary)
+    yield from _finding_notes(summary)
     if not summary.complete:
         done = sum(model.requests for model in summary.models)
-        why = STATUS.get(summary.status, summary.status)
+        why = inert(summary.reason, _REASON_LIMIT) if summary.reason else STATUS.get(summary.status, summary.status)
         yield f"This run is incomplete: {why}, after {done} of {summary.requests_planned} requests."
+    if summary.resumed:
+        times = "once" if summary.resumed == 1 else f"{summary.resumed} times"
+        yield f"This run was resumed {times}: its parts lie apart in time."
     if summary.simulated:
         names = ", ".join(inert(name, _NAME_LIMIT) for name in summary.simulated)
         yield f"Simulated, so no measure of any real model: {names}."
@@ -199,6 +208,15 @@ def _failure_notes(summary: Summary) -> Iterator[str]:
         for text, count in model.failures:
             yield f"{inert(model.model, _NAME_LIMIT)}: {count} x {inert(text, _EVIDENCE_LIMIT)}"
     if any(model.failures for model in summary.models):
+        yield ""
+
+
+def _finding_notes(summary: Summary) -> Iterator[str]:
+    for model in summary.models:
+        if model.findings:
+            told = ", ".join(f"{count} {name}" for name, count in model.findings.items())
+            yield f"{inert(model.model, _NAME_LIMIT)}: findings: {told}"
+    if any(model.findings for model in summary.models):
         yield ""
 
 

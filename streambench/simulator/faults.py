@@ -9,11 +9,15 @@ from enum import Enum
 
 import msgspec
 
-from streambench.simulator.answer import Answer
+from streambench.simulator.answer import MS, Answer
 from streambench.simulator.frames import Event, sse
-from streambench.simulator.requests import error_json
+from streambench.simulator.requests import Json, error_json
 
-GENERATED = frozenset("tcf")
+GENERATED = frozenset("tcfx")
+COMMENT = b": keep-alive\n\n"
+CONTENT = b'"content":"'
+STALL_MS = 800
+LONG = 2 * 1024 * 1024
 
 
 class End(Enum):
@@ -110,6 +114,90 @@ def _all_at_the_end(events: list[Event]) -> list[Event]:
     return [event._replace(at_ns=events[-1].at_ns) for event in events]
 
 
+def _spoilt(events: list[Event], old: bytes, new: bytes, kinds: str = "rtcfxou") -> list[Event]:
+    """The same with the first `old` of each event of these kinds replaced."""
+    return [
+        event._replace(data=event.data.replace(old, new, 1)) if event.kind and event.kind in kinds else event
+        for event in events
+    ]
+
+
+def _replaced(old: bytes, new: bytes, kinds: str = "rtcfxou") -> Callable[[list[Event]], list[Event]]:
+    return lambda events: _spoilt(events, old, new, kinds)
+
+
+def _with_second_id(events: list[Event]) -> list[Event]:
+    half = len(_first_half(events))
+    return [*events[:half], *_spoilt(events[half:], b'"id":"chatcmpl-', b'"id":"chatcmpl-retry-')]
+
+
+def _finish_half_way(events: list[Event]) -> list[Event]:
+    """The chunk with the finish_reason comes in the middle of the content."""
+    half = len(_first_half(events))
+    early = [event._replace(at_ns=events[half - 1].at_ns) for event in events if event.kind == "o"]
+    return [*events[:half], *early, *_without("o")(events[half:])]
+
+
+def _as_refusal(events: list[Event]) -> list[Event]:
+    refused = _spoilt(events, b'"delta":{"content":', b'"delta":{"refusal":', "c")
+    return [event._replace(kind="x") if event.kind == "c" else event for event in refused]
+
+
+def _in_bursts(events: list[Event]) -> list[Event]:
+    """Of each four output chunks all leave when the last is due; the end leaves as it would."""
+    due = [event.at_ns for event in events if event.kind in GENERATED]
+    late = iter(due[min(at | 3, len(due) - 1)] for at in range(len(due)))
+    return [event._replace(at_ns=next(late)) if event.kind in GENERATED else event for event in events]
+
+
+def _with_pause(events: list[Event]) -> list[Event]:
+    half = len(_first_half(events))
+    return [*events[:half], *(event._replace(at_ns=event.at_ns + STALL_MS * MS) for event in events[half:])]
+
+
+def _with_long_line(events: list[Event]) -> list[Event]:
+    half = len(_first_half(events))
+    return [*events[:half], *_spoilt(events[half : half + 1], CONTENT, CONTENT + b"x" * LONG), *events[half + 1 :]]
+
+
+def _with_comments(events: list[Event]) -> list[Event]:
+    return [part for event in events for part in (Event("", COMMENT, event.at_ns), event)]
+
+
+def _emoji_in_two(first: bytes, second: bytes) -> Callable[[list[Event]], list[Event]]:
+    """The first half of one character ends an output chunk, the second half begins the next."""
+
+    def cut(events: list[Event]) -> list[Event]:
+        half = len(_first_half(events))
+        before = _spoilt(events[half - 1 : half], b'"},"finish', first + b'"},"finish')
+        after = _spoilt(events[half : half + 1], CONTENT, CONTENT + second)
+        return [*events[: half - 1], *before, *after, *events[half + 1 :]]
+
+    return cut
+
+
+def _recounted(count: Callable[[Json], Json]) -> Callable[[list[Event]], list[Event]]:
+    """The usage, as it is counted anew."""
+
+    def recount(events: list[Event]) -> list[Event]:
+        return [event._replace(data=_usage_as(event.data, count)) if event.kind == "u" else event for event in events]
+
+    return recount
+
+
+def _usage_as(data: bytes, count: Callable[[Json], Json]) -> bytes:
+    chunk = msgspec.json.decode(data.removeprefix(b"data: "))
+    return sse(msgspec.json.encode({**chunk, "usage": {**chunk["usage"], **count(chunk["usage"])}}).decode())
+
+
+def _times(factor: int) -> Callable[[Json], Json]:
+    def count(usage: Json) -> Json:
+        output = factor * usage["completion_tokens"]
+        return {"completion_tokens": output, "total_tokens": usage["prompt_tokens"] + output}
+
+    return count
+
+
 ERROR_FRAME = msgspec.json.encode(error_json("The engine died while answering", "server_error", None, "engine_dead"))
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>"
 
@@ -168,5 +256,44 @@ FAULTS: Mapping[str, Fault] = {
     "wrong_model": Fault(
         "another model answers than the one asked for",
         change=lambda answer: replace(answer, model=f"{answer.model}-fallback"),
+    ),
+    "no_usage": Fault("no usage, though it was asked for", events=_without("u")),
+    "usage_wrong": Fault(
+        "a total that is 7 more than the sum",
+        events=_recounted(lambda usage: {"total_tokens": usage["total_tokens"] + 7}),
+    ),
+    "usage_huge": Fault("a thousand times the output tokens", events=_recounted(_times(1000))),
+    "usage_invented": Fault(
+        "ends half-way as if finished, with a usage made up for the rest, as a gateway hides an upstream's early end",
+        change=lambda answer: answer.half("stop"),
+        events=_recounted(_times(3)),
+    ),
+    "refusal": Fault("declines: refusal in place of content", events=_as_refusal),
+    "long_line": Fault(f"one chunk of {LONG:,} characters mid-stream", events=_with_long_line),
+    "coalesced": Fault("four chunks in each write", events=_in_bursts),
+    "stall": Fault(f"a pause of {STALL_MS} ms mid-stream", events=_with_pause),
+    "id_changed": Fault("another response id from the middle on", events=_with_second_id),
+    "after_finish": Fault(
+        "the finish_reason comes half-way, the rest of the content after it", events=_finish_half_way
+    ),
+    "duplicate_role": Fault(
+        "the role in every chunk", events=_replaced(b'"delta":{"content":', b'"delta":{"role":"assistant","content":')
+    ),
+    "bad_tool_arguments": Fault(
+        "a tool call whose arguments lack their end (for a model with `tools`)",
+        change=lambda answer: (
+            answer.first(max(1, len(answer.pieces) - 1), answer.finish) if answer.tool_name else answer
+        ),
+    ),
+    "unknown_fields": Fault(
+        "fields that no other gateway has", events=_replaced(b'"choices":[', b'"x_farm":{"rack":7},"choices":[')
+    ),
+    "keepalives": Fault("a comment before every event", events=_with_comments),
+    "split_utf8": Fault(
+        "an emoji's two UTF-16 halves in two chunks, as JSON escapes", events=_emoji_in_two(rb"\ud83d", rb"\ude42")
+    ),
+    "broken_utf8": Fault(
+        "an emoji's four bytes in two chunks, neither of which is UTF-8",
+        events=_emoji_in_two(b"\xf0\x9f", b"\x99\x82"),
     ),
 }

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from streambench.clock import MonotonicClock
-from streambench.simulator.faults import End
+from streambench.simulator.faults import COMMENT, End
 from streambench.simulator.pacer import NEVER, Pacer
-from streambench.simulator.script import COMMENT, Script, http_chunk
+from streambench.simulator.script import Script, http_chunk
 
 COMMENT_PAYLOAD = http_chunk(COMMENT)
 

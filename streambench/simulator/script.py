@@ -7,11 +7,10 @@ from itertools import groupby
 from operator import attrgetter
 
 from streambench.simulator.answer import MS, Answer
-from streambench.simulator.faults import GENERATED, End, Fault
+from streambench.simulator.faults import COMMENT, GENERATED, End, Fault
 from streambench.simulator.frames import Event, stream_events
 from streambench.simulator.models import SimModel
 
-COMMENT = b": keep-alive\n\n"
 COMMENT_MS = 100.0
 """Between two comments of a stream that sends them for ever, where the model states no other."""
 

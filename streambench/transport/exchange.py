@@ -13,19 +13,36 @@ from dataclasses import dataclass
 
 from streambench.clock import Clock
 from streambench.records import Failure
+from streambench.transport.hub import LITTLE, READ_SIZE
 from streambench.transport.tape import Tape
 
 DONE_GRACE_S = 0.5
 """How long a body may stay open after its `[DONE]` before we call it over and drop the connection."""
 
+LOOK_BYTES = 16 * 1024
+"""How much may come between two looks at the limits; a look costs a microsecond."""
+BACKLOG = 512 * 1024
+"""Weight of the tape at which it begins to be decoded while the stream runs."""
+FULL = 2 * 1024 * 1024
+"""Weight at which nothing more is read before some is decoded."""
+FRAMING = 32
+"""Bytes that the framing of one piece may take; what is over counts with the headers."""
+ERROR_BYTES = 32 * 1024
+"""Kept of an error's body."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a peer may send before we stop listening, in bytes; and how long a connection may take, in seconds."""
+    """What a peer may send before we stop listening, in bytes; and how long a connection may take, in seconds.
+
+    `head_bytes`: headers, trailers and chunk extensions together. `line_bytes`: read so far ahead of the decoder, no
+    line can pass its limit by much.
+    """
 
     connect_s: float = 10.0
     head_bytes: int = 256 * 1024
     body_bytes: int = 64 * 1024 * 1024
+    line_bytes: int = 1024 * 1024
 
 
 class Exchange:
@@ -42,6 +59,17 @@ class Exchange:
         self.released: asyncio.Future[None] = loop.create_future()
         self.is_done: Callable[[], bool] = _taken_at_its_word
         """Whether the stream has really said `[DONE]`; asked only when a piece ended like it."""
+        self.on_backlog: Callable[[], None] | None = None
+        """Asks for the tape to be decoded and dropped while the stream runs; `decoded` tells that it was."""
+        self.resume: Callable[[], None] | None = None
+        """Set by a transport that has stopped reading until there is room."""
+        self.mark = 0
+        """The transport looks at the limits when more bytes than this have come."""
+        self.full = False
+        """Whether it should read no more until `resume` is called."""
+        self.tight = False
+        """Whether reads should be little: a limit is near, or decoding is behind."""
+        self._full_at = bounds.line_bytes
         self._begin: Callable[[], None] | None = None
         self._cut: Callable[[], None] | None = None
         self._forget: Callable[[], None] | None = None
@@ -81,7 +109,7 @@ class Exchange:
         if self._forget is not None:
             self._forget()
         # These hold the exchange, and with it the tape; nobody collects cycles while a run lasts.
-        self._begin = self._cut = self._forget = None
+        self._begin = self._cut = self._forget = self.on_backlog = self.resume = None
         self.is_done = _taken_at_its_word
         if not self.over.done():
             self.over.set_result(None)
@@ -95,6 +123,37 @@ class Exchange:
         """Lets the SDK's call go on with the answer."""
         if not self.released.done():
             self.released.set_result(None)
+
+    def look(self, taken: int) -> Failure | None:
+        """At `taken` bytes of the answer: what is over its limit, if anything is; sets the next mark."""
+        tape, bounds = self.tape, self.bounds
+        left = bounds.body_bytes - tape.body_bytes
+        if left < 0:
+            return Failure("too_large", f"the body passed {bounds.body_bytes} bytes", detail="body")
+        bare_left = bounds.head_bytes + FRAMING * tape.piece_count - (taken - tape.body_bytes)
+        if bare_left < 0:
+            return Failure("too_large", _HEADERS.format(bounds.head_bytes), detail="headers")
+        left = min(left, bare_left)
+        behind = False
+        if tape.status is not None and not 200 <= tape.status < 300:
+            tape.keep_start(ERROR_BYTES)
+        elif self.on_backlog is not None:
+            left = min(left, max(0, self._full_at - tape.body_bytes))
+            behind = tape.weight > BACKLOG
+            self.full = tape.body_bytes > self._full_at or tape.weight > FULL
+            if self.full or behind:
+                self.on_backlog()
+        self.tight = behind or left < READ_SIZE - LITTLE
+        self.mark = taken + (min(LOOK_BYTES, left) if tape.headers_at is not None else 0)
+        return None
+
+    def decoded(self, room: int) -> None:
+        """All that came is decoded and dropped; so many more bytes may come before a line can pass its limit."""
+        self._full_at = self.tape.body_bytes + room
+        self.full = False
+        resume, self.resume = self.resume, None
+        if resume is not None:
+            resume()
 
     def expect_end(self) -> None:
         """`[DONE]` came but the body is still open: gives it a moment, then ends it without blame."""
@@ -110,6 +169,9 @@ class Exchange:
         if self._cut is not None:
             self._cut()
         self.finish(failure)
+
+
+_HEADERS = "the response's headers, trailers and chunk extensions passed {} bytes"
 
 
 def _taken_at_its_word() -> bool:

@@ -19,6 +19,8 @@ SO_TIMESTAMPNS = 35
 """Linux on x86-64 and arm64; Python's socket module has no name for it. The ancillary item has the same number."""
 
 READ_SIZE = 256 * 1024
+LITTLE = 16 * 1024
+"""The size of a read near a limit, which is how far an answer can pass it."""
 ROUNDS = 4
 """Batches that one turn of the loop may drain before timers get theirs."""
 BUSY = 8
@@ -43,6 +45,9 @@ class Hub:
         self._calls: dict[int, Callable[[], None]] = {}
         self._buffer = bytearray(READ_SIZE)
         self._view = memoryview(self._buffer)
+        self._whole = [self._buffer]
+        self.little = [self._view[:LITTLE]]
+        """For `read`, where a limit is near."""
         self._epoll = select.epoll() if sys.platform == "linux" else None
         self.kernel_clock = KernelClock()
         self._holder = hold_kernel_stamps()
@@ -66,16 +71,18 @@ class Hub:
         else:
             self._loop.remove_reader(sock.fileno())
 
-    def read(self, sock: socket.socket, not_before: int) -> tuple[memoryview, int, int]:
+    def read(
+        self, sock: socket.socket, not_before: int, into: list[memoryview] | None = None
+    ) -> tuple[memoryview, int, int]:
         """One read: what came (valid until the next read), its arrival, and how long it lay waiting; both monotonic.
 
         The arrival is the kernel's stamp of the read's last segment, or the time of the read with a wait of -1 where
         there is none or it makes no sense (before `not_before`, or in the future: the wall clock was set).
         """
         if not self.kernel_stamps:
-            count = sock.recv_into(self._buffer)
+            count = sock.recv_into(into[0] if into is not None else self._buffer)
             return self._view[:count], self._now(), -1
-        count, ancillary, _, _ = sock.recvmsg_into([self._buffer], _ANCILLARY)
+        count, ancillary, _, _ = sock.recvmsg_into(self._whole if into is None else into, _ANCILLARY)
         now = self._now()
         for level, kind, data in ancillary:
             if kind == SO_TIMESTAMPNS and level == socket.SOL_SOCKET:

@@ -102,7 +102,7 @@ class _Trip:
             place = f"{self.request.url.host}:{self.request.url.port or DEFAULT_PORTS[self.request.url.scheme]}"
             self.exchange.finish(Failure("connect_error", f"{place}: {error}", detail=_which(error)))
         except httpx2.TransportError as error:
-            self.exchange.finish(Failure("disconnected", str(error) or type(error).__name__, detail="cut"))
+            self.exchange.finish(_broken(error))
         except Exception as error:  # noqa: BLE001  # whatever it was, nobody may wait for ever
             self.exchange.finish(Failure("client_error", f"{type(error).__name__}: {error}"))
         finally:
@@ -119,15 +119,24 @@ class _Trip:
             async for piece in response.stream:  # type: ignore[union-attr]  # this transport's streams are async
                 tape.read_count += 1
                 tape.add(piece, now())
-                if tape.body_bytes > self.exchange.bounds.body_bytes:
-                    limit = self.exchange.bounds.body_bytes
-                    self.exchange.finish(Failure("too_large", f"the body passed {limit} bytes", detail="body"))
-                    return
+                if tape.body_bytes > self.exchange.mark:
+                    failure = self.exchange.look(tape.body_bytes)
+                    if failure is not None:
+                        self.exchange.finish(failure)
+                        return
+                    await self._room()
                 if tape.done_hint:
                     self.exchange.expect_end()
         finally:
             await response.aclose()
         self.exchange.finish()
+
+    async def _room(self) -> None:
+        """Waits while more has come than is decoded."""
+        if self.exchange.full:
+            room = asyncio.Event()
+            self.exchange.resume = room.set
+            await room.wait()
 
     def _connection(self, response: httpx2.Response) -> Connection:
         version = response.extensions.get("http_version", b"HTTP/1.1").decode("ascii").removeprefix("HTTP/")
@@ -153,6 +162,13 @@ class _Trip:
 
 def _lacks(what: str, extra: str) -> ConfigError:
     return ConfigError([Problem(f"{what} needs a package that is not installed: pip install 'streambench[{extra}]'")])
+
+
+def _broken(error: httpx2.TransportError) -> Failure:
+    """The stack has a limit of its own for headers, which it tells in words alone."""
+    if any("Receive buffer too long" in str(cause) for cause in _causes(error)):
+        return Failure("too_large", "the headers passed the limit of the SDK's own HTTP stack", detail="headers")
+    return Failure("disconnected", str(error) or type(error).__name__, detail="cut")
 
 
 def _which(error: httpx2.TransportError) -> str:

@@ -1,6 +1,7 @@
 """What one exchange left on the wire: when each thing happened, and the body as it came, read by read.
 
-Nothing here is parsed while the stream runs; `chunks` reads the tape when it is over, or when a deadline asks.
+Nothing here is parsed while a read is taken; `capture` reads the tape when it is over, when a deadline asks, or behind
+a stream so long that its pieces would fill the memory: what it has read is then dropped.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 from array import array
 
 from streambench.records import Connection, Failure, Stamps
+
+PIECE_WEIGHT = 64
+"""Bytes that a piece takes beside its own: the object, and its places in the three columns."""
 
 
 class Tape:
@@ -17,6 +21,8 @@ class Tape:
         "body_bytes",
         "connection",
         "done_hint",
+        "dropped_bytes",
+        "dropped_pieces",
         "ended",
         "failure",
         "first_byte",
@@ -52,6 +58,8 @@ class Tape:
         self.read_of = array("I")
         self.read_count = 0
         self.body_bytes = 0
+        self.dropped_bytes = 0
+        self.dropped_pieces = 0
         self.read_lag = 0
         """The longest that a read lay in the kernel before we took it; only kernel stamps can tell."""
         self.tail = b""
@@ -71,6 +79,32 @@ class Tape:
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key == name), None)
+
+    @property
+    def piece_count(self) -> int:
+        """Pieces that came, whether they are held or were dropped."""
+        return self.dropped_pieces + len(self.pieces)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that the pieces take."""
+        return self.body_bytes - self.dropped_bytes + PIECE_WEIGHT * len(self.pieces)
+
+    def drop(self, first: int, end: int | None = None) -> None:
+        """Forgets the pieces from `first` to before `end`."""
+        gone = self.pieces[first:end]
+        self.dropped_pieces += len(gone)
+        self.dropped_bytes += sum(map(len, gone))
+        del self.pieces[first:end], self.stamp_of[first:end], self.read_of[first:end]
+
+    def keep_start(self, limit: int) -> None:
+        """Forgets all but the pieces that hold the body's first `limit` bytes."""
+        held = 0
+        for index, piece in enumerate(self.pieces):
+            if held >= limit:
+                self.drop(index)
+                return
+            held += len(piece)
 
     def body(self) -> bytes:
         return b"".join(self.pieces)

@@ -19,6 +19,8 @@ from streambench.transport.exchange import Exchange
 from streambench.transport.hub import Hub
 
 PLAINTEXT_SIZE = 64 * 1024
+HEADER_COUNT = 1_000
+"""Header fields of an answer; more are `too_large`, however short."""
 
 
 class Wire:
@@ -45,7 +47,10 @@ class Wire:
         self._parser: httptools.HttpResponseParser | None = None
         self._unsent = b""
         self._stamp = 0
-        self._head_bytes = 0
+        self._taken = 0
+        self._header_bytes = 0
+        self._into: list[memoryview] | None = None
+        self._paused = False
         self._keep_alive = False
         self._complete = False
         self._needs_eof = False
@@ -55,7 +60,9 @@ class Wire:
         """Writes `request` at once, as much as the kernel takes; the answer goes to the exchange's tape."""
         self._exchange = exchange
         self._parser = httptools.HttpResponseParser(self)
-        self._head_bytes = 0
+        self._taken = 0
+        self._header_bytes = 0
+        self._into = None
         self._complete = False
         self._needs_eof = False
         tape = exchange.tape
@@ -105,7 +112,7 @@ class Wire:
         exchange = self._exchange
         not_before = exchange.tape.last_byte or exchange.tape.start if exchange is not None else 0
         try:
-            data, stamp, lag = self._hub.read(self._sock, not_before)
+            data, stamp, lag = self._hub.read(self._sock, not_before, self._into)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -150,9 +157,7 @@ class Wire:
         if exchange is None or parser is None:  # bytes that nobody asked for
             self._drop()
             return
-        tape = exchange.tape
-        if tape.headers_at is None:
-            self._head_bytes += len(data)
+        self._taken += len(data)
         try:
             parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -162,16 +167,35 @@ class Wire:
             self._keep_alive = False  # the answer is whole; what came behind it is nothing that anyone asked for
         if self._complete:
             self._end(exchange)
-        elif tape.headers_at is None:
-            self._bound_head(exchange.bounds.head_bytes)
-        elif tape.body_bytes > exchange.bounds.body_bytes:
-            self._lost(Failure("too_large", f"the body passed {exchange.bounds.body_bytes} bytes", detail="body"))
-        elif tape.done_hint:
+            return
+        if self._taken > exchange.mark:
+            self._look(exchange)
+        if exchange.tape.done_hint:
             exchange.expect_end()
 
-    def _bound_head(self, limit: int) -> None:
-        if self._head_bytes > limit:
-            self._lost(Failure("too_large", f"the response's headers passed {limit} bytes", detail="headers"))
+    def _look(self, exchange: Exchange) -> None:
+        """Once in a while: whether the answer keeps within its limits, and whether it comes faster than it is read."""
+        failure = exchange.look(self._taken) or self._header_failure(exchange)
+        if failure is not None:
+            self._lost(failure)
+            return
+        self._into = self._hub.little if exchange.tight else None
+        if exchange.full and not self._paused:
+            self._paused = True
+            self._hub.remove(self._sock)
+            exchange.resume = self._resume
+
+    def _resume(self) -> None:
+        if self._paused and not self.closed:
+            self._paused = False
+            self._hub.add(self._sock, self._on_readable)
+
+    def _header_failure(self, exchange: Exchange) -> Failure | None:
+        if self._header_bytes > exchange.bounds.head_bytes:
+            return Failure("too_large", f"the headers passed {exchange.bounds.head_bytes} bytes", detail="headers")
+        if len(exchange.tape.headers) >= HEADER_COUNT:
+            return Failure("too_large", f"there were {HEADER_COUNT} headers or more", detail="headers")
+        return None
 
     # Called by the parser.
 
@@ -181,7 +205,10 @@ class Wire:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         exchange = self._exchange
-        if exchange is not None and exchange.tape.headers_at is None:  # else a trailer
+        if exchange is None or exchange.tape.headers_at is not None:  # a trailer
+            return
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes <= exchange.bounds.head_bytes and len(exchange.tape.headers) < HEADER_COUNT:
             exchange.tape.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
@@ -192,6 +219,8 @@ class Wire:
         tape = exchange.tape
         if status < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
             tape.headers.clear()
+            return
+        if self._header_failure(exchange) is not None:
             return
         tape.status = status
         tape.headers_at = self._stamp
@@ -236,7 +265,7 @@ class Wire:
     def _lost(self, failure: Failure) -> None:
         """The connection broke. An exchange that a stale connection swallowed whole goes back to the pool untold."""
         exchange = self._exchange
-        swallowed = exchange is not None and not self.made_for(exchange) and self._head_bytes == 0
+        swallowed = exchange is not None and not self.made_for(exchange) and self._taken == 0
         self.close()
         self._on_closed(self, exchange if swallowed else None)
         if exchange is not None and not swallowed:

@@ -2,8 +2,9 @@
 
     python tests/real/stack.py --serve        keeps it up for use by hand, until Ctrl-C
 
-Its parts live in `.venv-real`, built on first use: a gateway's hundred packages must not mix with our own. Standard
-library only, so that any Python that runs the tests can run it. Everything listens on 127.0.0.1.
+Beside it llmock, which plays a gateway that breaks as it is told, and judges its client. The parts live in
+`.venv-real`, built on first use: a gateway's hundred packages must not mix with our own. Standard library only, so
+that any Python that runs the tests can run it. Everything listens on 127.0.0.1.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -26,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -34,6 +36,8 @@ REQUIREMENTS = ROOT / "requirements" / "real-stack.txt"
 VENV = ROOT / ".venv-real"
 STAMP = VENV / "built-from"
 KEY_VARIABLE = "STREAMBENCH_TEST_KEY"
+LIMITED_KEY_VARIABLE = "STREAMBENCH_TEST_LIMITED_KEY"
+"""A second key of the proxy, good for one request a minute."""
 URL_VARIABLE = "STREAMBENCH_TEST_URL"
 START_LIMIT_S = 90.0
 STOP_LIMIT_S = 10.0
@@ -68,9 +72,9 @@ class Stack:
 def running(logs: Path, *, key: str, port: int = 0) -> Iterator[Stack]:
     """The stack, up and answering. With port 0 the proxy takes any free one. Raises StackError."""
     build_environment()
-    port = _free_port(port)
-    with _model_server(logs) as model_url, _proxy(logs, model_url, key=key, port=port) as gateway_url:
-        yield Stack(gateway_url=gateway_url, model_url=model_url, key=key, logs=logs)
+    port = free_port(port)  # told before the model is loaded
+    with model_server(logs) as model, proxy(logs, model.url, key=key, port=port) as gateway_url:
+        yield Stack(gateway_url=gateway_url, model_url=model.url, key=key, logs=logs)
 
 
 def build_environment() -> None:
@@ -98,19 +102,49 @@ def _install() -> None:
             raise StackError(f"{' '.join(command)}\nfailed:\n{done.stdout}")
 
 
-@contextmanager
-def _model_server(logs: Path) -> Iterator[str]:
-    with _process("model", [_python(), str(HERE / "serve_model.py")], logs) as server:
-        yield f"{server.wait_for(server.address)}/v1"
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    """Its address, up to and including `/v1`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        """At once, in the middle of whatever it does."""
+        self.process.kill()
+        self.process.wait()
 
 
 @contextmanager
-def _proxy(logs: Path, model_url: str, *, key: str, port: int) -> Iterator[str]:
+def model_server(logs: Path, name: str = "model") -> Iterator[ModelServer]:
+    """SmolLM2, up and answering; it logs under `name`. Needs the environment built. Raises StackError."""
+    with _process(name, [_python(), str(HERE / "serve_model.py")], logs) as part:
+        yield ModelServer(f"{part.wait_for(part.address)}/v1", part.process)
+
+
+@contextmanager
+def proxy(
+    logs: Path,
+    model_url: str,
+    *,
+    key: str,
+    limited_key: str = "",
+    port: int = 0,
+    models: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Iterator[str]:
+    """The address of LiteLLM with the models of litellm.yaml, and with these: name to its `litellm_params`.
+
+    Needs the environment built. Raises StackError.
+    """
+    port = free_port(port)
     address = f"http://127.0.0.1:{port}"
+    config = _proxy_config(logs, models or {})
     where = ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    command = [str(VENV / "bin" / "litellm"), "--config", str(HERE / "litellm.yaml"), *where]
+    # Not bin/litellm: its first line names the interpreter of the place where the environment was built.
+    command = [_python(), "-m", "litellm.proxy.proxy_cli", "--config", str(config), *where]
     settings = {
         KEY_VARIABLE: key,
+        LIMITED_KEY_VARIABLE: limited_key,
         "STREAMBENCH_MODEL_URL": model_url,
         "LITELLM_MASTER_KEY": f"sk-{secrets.token_hex(32)}",  # it refuses to start without; gateway_auth.py decides
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else it asks the internet for a price list
@@ -121,6 +155,28 @@ def _proxy(logs: Path, model_url: str, *, key: str, port: int) -> Iterator[str]:
         yield f"{address}/v1"
 
 
+def _proxy_config(folder: Path, models: Mapping[str, Mapping[str, Any]]) -> Path:
+    """litellm.yaml with more models, beside a copy of gateway_auth.py, which LiteLLM looks for where its config is."""
+    entries = [{"model_name": name, "litellm_params": dict(params)} for name, params in models.items()]
+    more = "".join(f"  - {json.dumps(entry)}\n" for entry in entries)  # YAML takes JSON as it is
+    head, mark, rest = (HERE / "litellm.yaml").read_text().partition("model_list:\n")
+    config = folder / "litellm.yaml"
+    config.write_text(head + mark + more + rest)
+    shutil.copy(HERE / "gateway_auth.py", folder)
+    return config
+
+
+@contextmanager
+def llmock(logs: Path) -> Iterator[str]:
+    """The address of an llmock, without `/v1`. Needs the environment built. Raises StackError."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [_python(), "-m", "llmock.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with _process("llmock", command, logs) as part:
+        part.wait_for(lambda: _answers(f"{address}/health"))
+        yield address
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     """A started process and its log."""
@@ -129,7 +185,8 @@ class _Part:
     log: Path
 
     def address(self) -> str | None:
-        ready = re.search(r"^READY (\S+)$", self.log.read_text(errors="replace"), re.MULTILINE)
+        # Not at a line's start: the server's own log may have begun one by then.
+        ready = re.search(r"READY (http://\S+)$", self.log.read_text(errors="replace"), re.MULTILINE)
         return ready[1] if ready else None
 
     def wait_for(self, probe: Callable[[], T | None]) -> T:
@@ -183,7 +240,7 @@ def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> N
         os.killpg(process.pid, number)
 
 
-def _answers(url: str, key: str) -> bool:
+def _answers(url: str, key: str = "none") -> bool:
     request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"})
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -193,7 +250,7 @@ def _answers(url: str, key: str) -> bool:
         return False
 
 
-def _free_port(wanted: int) -> int:
+def free_port(wanted: int = 0) -> int:
     """`wanted`, or any for 0. Asked beforehand, since LiteLLM silently moves to another port where one is taken."""
     try:
         with socket.create_server(("127.0.0.1", wanted)) as probe:

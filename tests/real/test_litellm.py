@@ -170,12 +170,13 @@ def test_results_hold_no_key_and_no_text(through_gateway: Run) -> None:
 
 
 def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
-    """The run ends with exit code 1, each attempt is a recorded 401, and the wrong key is kept nowhere either."""
+    """The first attempt, a recorded 401, stops the run (3) and names the variable; the key is kept nowhere either."""
     wrong = f"sk-wrong-{secrets.token_hex(16)}"
     gateway = {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"}
     refused = run(stack, tmp_path, gateway, MODELS, key=wrong, reaches_model=False)
-    assert refused.exit_code == 1, refused.said
-    assert {(r.failure.kind, r.failure.status) for r in refused.records if r.failure} == {("http_error", 401)}
+    assert refused.exit_code == 3, refused.said
+    assert [(r.failure.kind, r.failure.status) for r in refused.records if r.failure] == [("http_error", 401)]
+    assert f"refused the key in {KEY_VARIABLE} (401)" in refused.said
     assert all(wrong.encode() not in path.read_bytes() for path in refused.folder.rglob("*") if path.is_file())
 
 

@@ -1,0 +1,97 @@
+"""`streambench resume`: what an unfinished run still needs is sent, and appended to its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streambench.errors import ResultsError
+
+if TYPE_CHECKING:
+    from streambench.config import Config
+    from streambench.engines import Measured
+    from streambench.records import AttemptRecord, RunHeader
+    from streambench.results import Journal
+    from streambench.resume import Origin
+
+
+@click.command()
+@click.argument("results", metavar="RESULTS", type=click.Path(path_type=Path))
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Add to those that the run was begun with."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+def resume(results: Path, config_file: Path | None, overrides: tuple[str, ...], *, quiet: bool, as_json: bool) -> int:
+    """Send what is missing of the run in RESULTS, and append it there.
+
+    The config is read again from where it was when the run was begun, or from CONFIG if it was moved. What is measured
+    must be as it was; `limits.duration`, `budget` and `breakers` may differ. Requests that were broken off are sent
+    again, and so is the warm-up.
+    """
+    from streambench.cli import session
+    from streambench.results import Journal
+
+    with Journal.reopen(results) as journal:
+        measured = _go_on(journal, config_file, overrides, quiet=quiet)
+    return session.finish(measured, quiet=quiet, as_json=as_json)
+
+
+def _go_on(journal: Journal, config_file: Path | None, overrides: tuple[str, ...], *, quiet: bool) -> Measured:
+    from streambench.cli import session
+    from streambench.results import load
+    from streambench.resume import Continued, left_of
+
+    config, origin = _config_again(journal.header, config_file, overrides)
+    run = load(journal.folder)
+    plan = session.plan_of(config, Path(origin.config_file or ""))
+    left = left_of(plan, run.records, _is_retried(config))
+    if not quiet:
+        click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
+    continued = Continued(journal, run.records, left)
+    if left.plan.measure:
+        return session.measure(config, left.plan, origin, continued, quiet=quiet)
+    return session.conclude(continued, origin, run.end)
+
+
+def _config_again(header: RunHeader, moved: Path | None, overrides: tuple[str, ...]) -> tuple[Config, Origin]:
+    """Raises ConfigError where it is another, ResultsError where nobody knows its place."""
+    from streambench.config import load_config
+    from streambench.resume import given_again, origin_in, origin_of, refuse_changes
+
+    before = origin_in(header)
+    path = moved or _place(before)
+    together = given_again(before.overrides, overrides)
+    config = load_config(path, together)
+    refuse_changes(header, config.masked(), path)
+    return config, origin_of(path, together, config.secrets)
+
+
+def _place(origin: Origin) -> Path:
+    if origin.config_file is None:
+        raise ResultsError("this run does not say where its config was: streambench resume RESULTS CONFIG")
+    path = Path(origin.config_file)
+    if not path.exists():
+        raise ResultsError(f"{path}: the config is there no more; say where it is: streambench resume RESULTS CONFIG")
+    return path
+
+
+def _is_retried(config: Config) -> Callable[[AttemptRecord], bool]:
+    """Whether another attempt was to follow one that is the last of its request."""
+    if config.retry.attempts == 1:
+        return lambda _: False
+    from streambench.engines import retry_policy
+    from streambench.health import judge
+
+    policy = retry_policy(config)
+    return lambda record: policy.after(record, judge(record), draw=0.5).wait_s is not None
+
+
+def _told(missing: int, planned: int) -> str:
+    if not missing:
+        return f"nothing is missing: all {planned} requests are recorded"
+    return f"resuming: {planned - missing} of {planned} requests are recorded, {missing} are missing"

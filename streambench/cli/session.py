@@ -1,0 +1,165 @@
+"""What `run` and `resume` share: gateways up, the plan, the measuring, and what is said and written at the end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streambench.errors import DiskError, InputError, Problem
+
+if TYPE_CHECKING:
+    from streambench.config import Config
+    from streambench.engines import Measured
+    from streambench.plan import Plan
+    from streambench.records import RunEnd
+    from streambench.report import Summary
+    from streambench.resume import Continued, Origin
+
+
+def measure(config: Config, plan: Plan, origin: Origin, continued: Continued | None = None, *, quiet: bool) -> Measured:
+    """Sends the plan under the live view: as a new run, or as the next part of one."""
+    import asyncio
+
+    with _gateways(config) as base_urls:
+        from streambench import engines
+        from streambench.clock import MonotonicClock
+        from streambench.report import LiveView, Progress
+
+        progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
+        job = engines.Job(
+            config=config,
+            plan=plan,
+            base_urls=base_urls,
+            simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
+            watcher=progress,
+            on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
+            origin=origin,
+            continued=continued,
+        )
+        with LiveView(progress, quiet=quiet):
+            return asyncio.run(engines.measure(job))
+
+
+def conclude(continued: Continued, origin: Origin, end: RunEnd | None) -> Measured:
+    """Of a run that lacks nothing: a complete one is left as it is. Raises DiskError."""
+    from streambench import engines
+
+    if end is not None and end.status == "complete":
+        return engines.Measured(continued.journal.folder, "complete", None, frozenset())
+    return engines.conclude(continued, origin)
+
+
+def finish(measured: Measured, *, quiet: bool, as_json: bool) -> int:
+    """Sums the run up, writes the summary, prints it. Returns the exit code."""
+    summary = _summarise(measured)
+    lost = _write(summary, measured)
+    with _reader_may_go():
+        _print(summary, measured, lost, quiet=quiet, as_json=as_json)
+    return lost.exit_code if lost is not None else _exit_code(summary)
+
+
+def plan_of(config: Config, config_file: Path) -> Plan:
+    """Raises InputError where nothing is left to measure."""
+    from streambench.plan import Lane, Shape, build_plan
+
+    plan = build_plan(
+        Shape(
+            lanes=tuple(Lane(model.alias, model.gateway) for model in config.models),
+            prompt_ids=tuple(prompt.id for prompt in config.suite.prompts),
+            repeats=config.repeats,
+            warmup_requests=config.warmup.requests,
+            mode=config.load.mode,
+            rate=config.load.rate,
+            seed=config.seed,
+            max_requests=config.limits.requests,
+        )
+    )
+    if not plan.measure:
+        accepted = f"at least {len(config.models)}, one for each model"
+        found = str(config.limits.requests)
+        raise InputError(
+            [Problem("leaves nothing to measure", str(config_file), None, "limits.requests", found, accepted)]
+        )
+    return plan
+
+
+@contextmanager
+def _gateways(config: Config) -> Iterator[Mapping[str, str]]:
+    """The address of each gateway; the embedded ones are started, and load while the SDK does."""
+    from streambench.simulator import SimulatorProcess
+
+    with ExitStack() as started:
+        simulators = {
+            name: started.enter_context(SimulatorProcess(gateway.models, seed=config.seed))
+            for name, gateway in config.gateways.items()
+            if gateway.models is not None and any(model.gateway == name for model in config.models)
+        }
+        import streambench.engines  # noqa: F401  # half a second that the simulator's start can share
+
+        addresses = {name: simulator.base_url() for name, simulator in simulators.items()}
+        yield {name: addresses.get(name, gateway.base_url) for name, gateway in config.gateways.items()}
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """Whoever reads our output may have seen enough (`| head`): that is no failure of the run."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _summarise(measured: Measured) -> Summary:
+    from streambench.report import summarise
+    from streambench.results import load
+
+    run = load(measured.folder)
+    for warning in run.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    summary = summarise(run.header, run.records, run.end)
+    # Without room on the disk for end.json, this process still knows how the run ended.
+    return summary if run.end is not None else replace(summary, status=measured.status, reason=measured.reason)
+
+
+def _write(summary: Summary, measured: Measured) -> DiskError | None:
+    """Writes the summary. Returns the first error that the disk gave in this run; a full one still gets its table."""
+    from streambench.results import write_summary
+
+    try:
+        write_summary(measured.folder, summary)
+    except DiskError as error:
+        return measured.disk_error or error
+    return measured.disk_error
+
+
+def _print(summary: Summary, measured: Measured, lost: DiskError | None, *, quiet: bool, as_json: bool) -> None:
+    import json
+
+    from streambench.report import show
+
+    for model in sorted(measured.refuses_usage):
+        click.echo(f"{model}: its gateway rejects stream_options; set include_usage: false for it", err=True)
+    if lost is not None:
+        click.echo(f"error: {lost}", err=True)
+    if quiet and measured.reason is not None:
+        click.echo(f"error: {measured.reason}", err=True)
+    if as_json:
+        click.echo(json.dumps(summary.to_plain(), indent=2))
+    elif quiet:
+        click.echo(measured.folder)
+    else:
+        show(summary, measured.folder)
+
+
+def _exit_code(summary: Summary) -> int:
+    from streambench.report import exit_code
+
+    return exit_code(summary)

@@ -1,0 +1,65 @@
+"""The fields of a chunk that known gateways send: what is not among them may be a change that a client trips over.
+
+From the recorded transcripts (OpenAI's own form, llama.cpp, LiteLLM, Portkey, test servers) and from the API pages of
+Azure, OpenRouter, vLLM, SGLang, DeepSeek, Groq, Perplexity and Mistral. `usage` is not looked into: there every gateway
+adds its own. Pure; `chunks` asks it about a few frames of a stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+FIELDS_LIMIT = 16
+"""Names that are kept of one stream."""
+
+_TOP = """
+    id object created model choices usage error system_fingerprint service_tier obfuscation
+    timings prompt_progress __verbose
+    prompt_filter_results provider prompt_logprobs prompt_token_ids kv_transfer_params metadata sglext
+    x_groq citations citation search_results images related_questions type p
+"""
+_CHOICE = """
+    index delta finish_reason logprobs text message error
+    content_filter_results content_filter_result content_filter_offsets native_finish_reason
+    stop_reason token_ids matched_stop hidden_states enhancements
+"""
+_DELTA = """
+    role content refusal tool_calls function_call audio annotations
+    reasoning_content reasoning reasoning_details thinking_blocks provider_specific_fields
+    images executed_tools context
+"""
+_CALL = "index id type function extra_content provider_specific_fields"
+_FUNCTION = "name arguments parameters"
+
+KNOWN: Mapping[str, frozenset[str]] = {
+    "": frozenset(_TOP.split()),
+    "choices": frozenset(_CHOICE.split()),
+    "choices.delta": frozenset(_DELTA.split()),
+    "choices.delta.tool_calls": frozenset(_CALL.split()),
+    "choices.delta.tool_calls.function": frozenset(_FUNCTION.split()),
+}
+"""Where (as a path) to the names known there. A path that is not listed is not looked into."""
+
+_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
+
+
+def unknown_fields(plain: Any) -> Iterator[str]:
+    """The paths of a chunk's fields that no dialect known here has, as in `choices.delta.mood`."""
+    return _unknown(plain, "")
+
+
+def _unknown(plain: Any, path: str) -> Iterator[str]:
+    if isinstance(plain, list):
+        for item in plain[:FIELDS_LIMIT]:
+            yield from _unknown(item, path)
+    elif isinstance(plain, dict):
+        known = KNOWN[path]
+        for name, value in plain.items():
+            inner = f"{path}.{name}" if path else name
+            if name not in known:
+                # a name may be any text at all; one that is no name is not repeated
+                yield inner if _NAME.fullmatch(name) else f"{path}.(odd name)".lstrip(".")
+            elif inner in KNOWN:
+                yield from _unknown(value, inner)

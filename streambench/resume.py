@@ -1,0 +1,232 @@
+"""What an unfinished run still needs, and whether a config is the one it was begun with. Pure.
+
+On the way: `run` stores where its config came from (`origin_of`); `resume` loads it again (`given_again`), compares
+(`refuse_changes`) and sends what is left (`left_of`). Same config and seed, same plan: so the parts fit.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from streambench.documents import parse_yaml, shown
+from streambench.errors import ConfigError, InputError, Problem, ResultsError
+from streambench.plan import Plan
+from streambench.records import AttemptRecord, Phase, RunHeader, Ticket
+from streambench.results import Journal
+from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
+
+RequestKey = tuple[Phase, int]
+"""A request's phase and seq."""
+
+CHANGEABLE = ("name", "output", "suite.name", "suite.path", "limits.duration_s", "limits.drain_s", "budget", "breakers")
+"""Keys that may differ when a run goes on: where things lie, and when to stop. None decides what is measured."""
+
+_PATHS = ("models", "ca_bundle", "client_cert", "client_key")
+"""Keys under `gateways` that hold a file's place, which is compared by the file's name."""
+
+_MAX_TEXT = 200
+_VARIABLE = re.compile(r"\$\{[^{}]*\}")
+_OPTION = "--set"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a run's config came from, as its header stores it."""
+
+    config_file: str | None = None
+    overrides: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What is still to be sent, and how many attempts each request has had so far."""
+
+    plan: Plan
+    attempts: Mapping[RequestKey, int]
+
+    def mark(self, record: AttemptRecord, segment: int) -> AttemptRecord:
+        """A record of the run's part `segment`, its attempt counted on from those of the parts before."""
+        earlier = self.attempts.get(_key(record.ticket), 0)
+        return replace(record, attempt=earlier + record.attempt, segment=segment)
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A run that goes on: its journal, reopened, the records that it holds, and what is left."""
+
+    journal: Journal
+    records: tuple[AttemptRecord, ...]
+    left: Left
+
+
+# --- the plan
+
+
+def left_of(
+    plan: Plan, records: Iterable[AttemptRecord], is_retried: Callable[[AttemptRecord], bool] = lambda _: False
+) -> Left:
+    """The requests without a final record, in the plan's order; the warm-up whole, where anything is left to measure.
+
+    A request's last record is final unless we broke it off ourselves, or `is_retried` says that another attempt was
+    to follow. Raises ResultsError where the records are not of this plan.
+    """
+    last: dict[RequestKey, AttemptRecord] = {}
+    for record in records:
+        before = last.get(_key(record.ticket))
+        if before is None or record.attempt >= before.attempt:
+            last[_key(record.ticket)] = record
+    _refuse_another_plan(plan, last.values())
+    final = {key for key, record in last.items() if not (_is_cancelled(record) or is_retried(record))}
+    measure = tuple(ticket for ticket in plan.measure if _key(ticket) not in final)
+    left = Plan(plan.warmup if measure else (), _rescheduled(measure, plan.measure), plan.cut)
+    return Left(left, {key: record.attempt for key, record in last.items()})
+
+
+def _key(ticket: Ticket) -> RequestKey:
+    return ticket.phase, ticket.seq
+
+
+def _is_cancelled(record: AttemptRecord) -> bool:
+    return record.failure is not None and record.failure.kind == "cancelled"
+
+
+def _rescheduled(measure: tuple[Ticket, ...], planned: tuple[Ticket, ...]) -> tuple[Ticket, ...]:
+    """In an open loop the last instants of the schedule, from zero: the same arrivals, and no wait for the past."""
+    instants = [ticket.scheduled_ns for ticket in planned[len(planned) - len(measure) :]]
+    known = [instant for instant in instants if instant is not None]
+    if not known or len(known) < len(measure):
+        return measure
+    return tuple(replace(ticket, scheduled_ns=at - known[0]) for ticket, at in zip(measure, known, strict=True))
+
+
+def _refuse_another_plan(plan: Plan, records: Iterable[AttemptRecord]) -> None:
+    """The suite's hash does not tell the order of its prompts; and another version may shuffle otherwise."""
+    planned = {_key(ticket): _work(ticket) for ticket in (*plan.warmup, *plan.measure)}
+    for record in records:
+        ticket = record.ticket
+        if planned.get(_key(ticket)) != _work(ticket):
+            raise ResultsError(
+                f"its records are not of this plan: request {ticket.seq} was {ticket.model} with prompt "
+                f"{shown(ticket.prompt_id)}; were the suite's prompts put in another order, or streambench updated?"
+            )
+
+
+def _work(ticket: Ticket) -> tuple[str, str, int]:
+    return ticket.model, ticket.prompt_id, ticket.repeat
+
+
+# --- the config
+
+
+def origin_of(config_file: Path, overrides: Sequence[str], secrets: Secrets) -> Origin:
+    """What to store of where the config came from."""
+    return Origin(str(config_file.absolute()), kept_overrides(overrides, secrets))
+
+
+def kept_overrides(overrides: Iterable[str], secrets: Secrets) -> tuple[str, ...]:
+    """The `--set` texts; a value that may hold a prompt or a secret, and so is not stored, is `***`."""
+    return tuple(text if _may_be_kept(text, secrets) else f"{_key_of(text)}={MASK}" for text in overrides)
+
+
+def given_again(stored: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:
+    """The overrides of a run and then those given now. Raises ConfigError for one not stored and not given again."""
+    now = {_key_of(text) for text in given}
+    missing = [_key_of(text) for text in stored if text.endswith(f"={MASK}") and _key_of(text) not in now]
+    if missing:
+        raise ConfigError([_not_kept(key) for key in missing])
+    return (*(text for text in stored if _key_of(text) not in now), *given)
+
+
+def _not_kept(key: str) -> Problem:
+    message = "was set when the run was begun; its value may be private, so it is not kept"
+    return Problem(message, _OPTION, where=key, accepted=f"{_OPTION} {key}=... once more")
+
+
+def origin_in(header: RunHeader) -> Origin:
+    """Where the config was when the run was last begun or resumed."""
+    last = header.resumed[-1] if header.resumed else header
+    return Origin(last.config_file, last.overrides)
+
+
+def refuse_changes(header: RunHeader, config: Mapping[str, Any], config_file: Path) -> None:
+    """Raises ConfigError with each key in which the masked config is not that of the run."""
+    problems = [
+        Problem("is not what the run was begun with", str(config_file), None, key, _told(now), _told(then))
+        for key, then, now in changes(header.config, config)
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(key, then, now) of every value that differs, but for CHANGEABLE; a missing one is None."""
+    before, after = dict(_flat(_as_json(then))), dict(_flat(_as_json(now)))
+    keys = [key for key in (*before, *(key for key in after if key not in before)) if not _is_changeable(key)]
+    return [
+        (key, before.get(key), after.get(key))
+        for key in keys
+        if _compared(key, before.get(key)) != _compared(key, after.get(key))
+    ]
+
+
+def _as_json(config: Mapping[str, Any]) -> Any:
+    """As it is in the header after its way through the file."""
+    return json.loads(json.dumps(config, default=str))
+
+
+def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    match value:
+        case dict() if value:
+            for key, inner in value.items():
+                yield from _flat(inner, (*path, key))
+        case list() if value:
+            for index, inner in enumerate(value):
+                yield from _flat(inner, (*path, str(index)))
+        case _:
+            yield ".".join(path), value
+
+
+def _is_changeable(key: str) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)
+
+
+def _compared(key: str, value: Any) -> Any:
+    steps = key.split(".")
+    if steps[0] == "gateways" and steps[-1] in _PATHS and isinstance(value, str):
+        return PurePath(value).name
+    return value
+
+
+def _told(value: Any) -> str:
+    return "nothing" if value in (None, {}, []) else shown(value)
+
+
+def _key_of(text: str) -> str:
+    return text.partition("=")[0].strip()
+
+
+def _may_be_kept(text: str, secrets: Secrets) -> bool:
+    """As much as the masked config would show. Literal keys were refused already; `${NAME}` is no secret."""
+    key, _, value = text.partition("=")
+    steps = key.strip().split(".")
+    value = value.strip()
+    if _VARIABLE.fullmatch(value) or value == "none":
+        return True
+    if steps[0] == "prompts" or any(is_secret_name(step) or step == "headers" for step in steps):
+        return False
+    if steps[0] in ("gateways", "models") and _holds_mapping(value):
+        return False
+    return len(value) <= _MAX_TEXT and secrets.mask(value) == mask_url(value) == value
+
+
+def _holds_mapping(value: str) -> bool:
+    try:
+        data = parse_yaml(value, _OPTION).data if value else None
+    except InputError:
+        return True
+    return isinstance(data, dict) or (isinstance(data, list) and any(isinstance(item, dict | list) for item in data))

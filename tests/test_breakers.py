@@ -1,0 +1,237 @@
+"""When a run stops early and what it says then: tables over tallies of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streambench.breakers import (
+    Budget,
+    Rules,
+    Tally,
+    Trip,
+    out_of_time,
+    refused_key,
+    set_aside,
+    spent,
+    too_many_failed,
+)
+from streambench.metrics import Price
+from streambench.records import AttemptRecord, Failure, Usage
+from streambench.testing import make_record
+
+PRICE = Price(input=1.0, output=10.0)
+
+
+def failed(model: str = "alpha", message: str = "no more", **changes: Any) -> AttemptRecord:
+    return make_record(model=model, kinds="", at_ms=(), usage=None, failure=Failure("timeout", message), **changes)
+
+
+def http(status: int) -> AttemptRecord:
+    return make_record(kinds="", at_ms=(), usage=None, status=status, failure=Failure("http_error", status=status))
+
+
+def used(tokens_in: int = 100, tokens_out: int = 50, model: str = "alpha", **changes: Any) -> AttemptRecord:
+    usage = Usage(input=tokens_in, output=tokens_out, total=tokens_in + tokens_out, source="gateway", **changes)
+    return make_record(model=model, usage=usage)
+
+
+def over(*records: AttemptRecord) -> Tally:
+    """Each sent, landed and over."""
+    tally = Tally()
+    for record in records:
+        tally = tally.fired(record.ticket).landed(record, PRICE).over(record)
+    return tally
+
+
+def in_flight(tally: Tally, *models: str) -> Tally:
+    for model in models:
+        tally = tally.fired(make_record(model=model).ticket)
+    return tally
+
+
+# --- a refused key
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_key_names_its_variable(status: int) -> None:
+    """And the gateway."""
+    told = f"gateway demo refused the key in HUB_API_KEY ({status}): check that variable"
+    assert refused_key(Rules(), http(status), "HUB_API_KEY") == Trip("key_refused", told)
+
+
+def test_a_missing_key_is_told_as_one() -> None:
+    """`api_key: none` where the gateway wants one."""
+    told = "gateway demo asks for a key (401), and its api_key is none"
+    assert refused_key(Rules(), http(401), None, has_key=False) == Trip("key_refused", told)
+
+
+def test_a_key_from_nowhere_is_no_variable() -> None:
+    """A config made by hand."""
+    assert refused_key(Rules(), http(401), None) == Trip("key_refused", "gateway demo refused its key (401)")
+
+
+@pytest.mark.parametrize("record", [make_record(), http(400), http(404), http(429), http(500), failed()])
+def test_nothing_else_is_a_refused_key(record: AttemptRecord) -> None:
+    """An unknown model, for one, is that model's failure."""
+    assert refused_key(Rules(), record, "HUB_API_KEY") is None
+
+
+def test_a_refused_key_may_be_a_failure_like_any_other() -> None:
+    """`key_refused: false`."""
+    assert refused_key(Rules(key_refused=False), http(401), "HUB_API_KEY") is None
+
+
+# --- failures in a row
+
+
+def aside(records: Iterable[AttemptRecord], limit: int | None = 3) -> str | None:
+    rows = list(records)
+    return set_aside(Rules(failures_in_a_row=limit), over(*rows), rows[-1])
+
+
+def test_a_model_that_fails_in_a_row_is_set_aside() -> None:
+    """Three of three; the reason holds the last failure's evidence."""
+    assert aside([failed(), failed(), failed(message="silence")]) == (
+        "alpha was set aside after 3 failures in a row, the last: timeout: silence"
+    )
+    assert aside([failed(), failed()]) is None
+
+
+def test_one_failure_is_a_row_of_one() -> None:
+    """A limit of 1."""
+    assert aside([failed()], 1) == "alpha was set aside after its first failure, the last: timeout: no more"
+
+
+def test_a_good_answer_ends_the_row() -> None:
+    """Two, one good, two: never three in a row."""
+    assert aside([failed(), failed(), make_record(), failed(), failed()]) is None
+
+
+def test_rows_are_counted_model_by_model() -> None:
+    """beta's good answers between do not help alpha, nor do its failures harm it."""
+    assert aside([failed(), make_record(model="beta"), failed(), make_record(model="beta"), failed()]) is not None
+    assert aside([failed(), failed("beta"), failed(), failed("beta")]) is None
+
+
+def test_what_we_cancelled_is_no_failure_and_no_success() -> None:
+    """It neither adds to the row nor ends it."""
+    cancelled = make_record(failure=Failure("cancelled"))
+    assert aside([failed(), failed(), cancelled]) is None
+    assert aside([failed(), failed(), cancelled, failed()]) is not None
+
+
+def test_without_a_limit_nothing_is_set_aside() -> None:
+    """The default."""
+    assert aside([failed()] * 100, None) is None
+
+
+# --- the share of failures
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "stops"),
+    [(0, 19, False), (0, 20, True), (10, 10, False), (10, 11, True), (30, 29, False), (30, 31, True)],
+)
+def test_the_share_counts_after_the_twentieth(good: int, bad: int, stops: bool) -> None:  # noqa: FBT001 - a column
+    """More than half of at least twenty."""
+    tally = over(*[make_record()] * good, *[failed()] * bad)
+    assert (too_many_failed(Rules(share_limit=0.5), tally) is not None) is stops
+
+
+def test_the_share_is_told() -> None:
+    """In requests and by the key that allows more."""
+    tally = over(*[make_record()] * 7, *[failed()] * 3)
+    told = "3 of 10 requests failed, more than breakers.failure_share allows (20%)"
+    assert too_many_failed(Rules(share_limit=0.2, share_after=10), tally) == Trip("failure_share", told)
+
+
+def test_no_share_is_no_limit() -> None:
+    """The default."""
+    assert too_many_failed(Rules(), over(*[failed()] * 100)) is None
+
+
+# --- the budget
+
+
+def told(budget: Budget, tally: Tally) -> str | None:
+    trip = spent(budget, tally)
+    return trip.reason if trip else None
+
+
+def test_a_budget_of_requests_counts_what_was_sent() -> None:
+    """Landed or not, retries too: two over and one in flight are three."""
+    tally = in_flight(over(failed(), make_record(attempt=2)), "alpha")
+    assert told(Budget(requests=4), tally) is None
+    assert told(Budget(requests=3), tally) == "the budget of 3 requests is spent"
+
+
+def test_a_budget_of_tokens_counts_input_and_output() -> None:
+    """Two answers of 100 + 50."""
+    tally = over(used(), used())
+    assert told(Budget(tokens=301), tally) is None
+    assert told(Budget(tokens=300), tally) == "the budget of 300 tokens is spent: 300 so far"
+
+
+def test_what_is_in_flight_counts_as_the_models_mean() -> None:
+    """alpha: (150 + 250) / 2 = 200 each, two in flight: 400. beta: 50, one in flight. 450 spent, 450 in flight."""
+    done = over(used(), used(200, 50), used(30, 20, model="beta"))
+    tally = in_flight(done, "alpha", "alpha", "beta")
+    assert tally.tokens() == (450, 450)
+    assert told(Budget(tokens=900), tally) == "the budget of 900 tokens is spent: 450 so far, and about 450 in flight"
+    assert told(Budget(tokens=901), tally) is None
+
+
+def test_of_a_model_without_a_mean_the_others_mean_is_taken() -> None:
+    """beta has not been answered yet: as alpha's 150."""
+    assert in_flight(over(used()), "beta").tokens() == (150, 150)
+
+
+def test_without_any_mean_nothing_is_guessed() -> None:
+    """The first requests of a run: as many as there are lanes go out."""
+    assert in_flight(Tally(), "alpha", "beta").tokens() == (0, 0)
+
+
+def test_text_without_usage_counts_as_the_mean() -> None:
+    """A stream that broke off was generated and will be billed; a refused one was not."""
+    cut = make_record(finish_reason=None, usage=None)
+    assert over(used(), cut, http(500)).tokens() == (300, 0)
+
+
+def test_a_budget_in_dollars_is_priced() -> None:
+    """100 in at 1, 50 out at 10 per million: 0.0006 each."""
+    tally = over(used(), used())
+    assert told(Budget(usd=0.0013), tally) is None
+    assert told(Budget(usd=0.0012), tally) == "the budget of 0.0012 USD is spent: 0.0012 so far"
+
+
+def test_a_stated_cost_wins_over_the_price() -> None:
+    """The gateway knows better."""
+    assert over(used(cost_usd=0.25)).usd() == (0.25, 0)
+
+
+def test_time_is_told() -> None:
+    """In seconds."""
+    assert out_of_time(Budget(duration_s=90)) == Trip("budget", "the budget of 90 s is spent")
+
+
+def test_no_budget_is_never_spent() -> None:
+    """The default."""
+    assert spent(Budget(), over(*[used()] * 50)) is None
+
+
+@given(st.lists(st.sampled_from(["ok", "cut", "refused"]), max_size=30))
+def test_what_landed_is_not_in_flight(ends: list[str]) -> None:
+    """However it ended: spent grows with each that generated, and nothing is left over."""
+    records = {"ok": used(), "cut": make_record(usage=None, finish_reason=None), "refused": http(503)}
+    tally = over(*(records[end] for end in ends))
+    assert tally.account("alpha").in_flight == 0
+    assert tally.sent == tally.ended == len(ends)
+    billed = len([end for end in ends if end != "refused"]) if "ok" in ends else 0
+    tokens, under_way = tally.tokens()
+    assert tokens == pytest.approx(150 * billed)
+    assert under_way == 0

@@ -1,0 +1,439 @@
+"""Each finding at the edge of its threshold, and the streams that look like one and are none."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from streambench.config import Health
+from streambench.health import FINDINGS, OUTCOMES, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
+from streambench.records import AttemptRecord, Failure, ToolCall, Usage
+from streambench.testing import MS, make_record, make_timeline
+
+
+def found(record: AttemptRecord, **thresholds: float) -> dict[str, str]:
+    """Name to fact."""
+    settings = thresholds_of({"health": thresholds})
+    return {one.name: one.fact for one in findings(record, settings)}
+
+
+def names(record: AttemptRecord, **thresholds: float) -> list[str]:
+    return list(found(record, **thresholds))
+
+
+def stream(
+    at_ms: list[float], *, reads: list[int] | None = None, chars: int = 4, tokens: int | None = None, **changes: Any
+) -> AttemptRecord:
+    """A finished stream of content chunks, each of so many characters; by default as many tokens as chunks."""
+    line = make_timeline("c" * len(at_ms), at_ms, reads, [chars] * len(at_ms))
+    output = len(at_ms) if tokens is None else tokens
+    usage = Usage(input=10, output=output, total=10 + output, source="gateway")
+    return make_record(**{"timeline": line, "usage": usage, **changes})
+
+
+def even(count: int, gap_ms: float = 20, first_ms: float = 100) -> list[float]:
+    return [first_ms + gap_ms * at for at in range(count)]
+
+
+def usage(**counts: Any) -> Usage:
+    return Usage(source="gateway", **counts)
+
+
+# --- the tables -------------------------------------------------------------------------------------------------------
+
+
+def test_a_good_stream_has_no_findings() -> None:
+    """The record that all others here differ from, and one of forty chunks."""
+    assert found(make_record()) == {}
+    assert found(stream(even(40))) == {}
+
+
+def test_an_attempt_without_a_stream_has_no_findings() -> None:
+    """Nothing came that anything could be found in."""
+    refused = Failure("connect_error", detail="refused")
+    record = make_record(kinds="", at_ms=(), failure=refused, finish_reason=None, usage=None, done=False, status=None)
+    assert found(record) == {}
+
+
+def test_the_configs_defaults_are_those_of_the_thresholds() -> None:
+    """Two tables that no import may join."""
+    assert Health().model_dump() == {one.name: getattr(Thresholds(), one.name) for one in fields(Thresholds)}
+    assert list(THRESHOLDS) == [one.name for one in fields(Thresholds)]
+
+
+def test_thresholds_of_an_old_run_are_the_defaults() -> None:
+    """Its header has no such section; one of a newer streambench may have keys unknown here."""
+    assert thresholds_of({}) == Thresholds()
+    assert thresholds_of({"health": {"stall_ms": 7, "gremlins": 1}}) == Thresholds(stall_ms=7)
+
+
+def test_the_page_has_every_row() -> None:
+    """Outcomes, findings and thresholds."""
+    page = health_markdown()
+    assert all(f"| `{name}` |" in page for name in (*OUTCOMES, *FINDINGS, *THRESHOLDS))
+
+
+SHOWN: dict[str, AttemptRecord] = {
+    "no_done": make_record(done=False),
+    "no_usage": make_record(usage=None),
+    "usage_inconsistent": make_record(usage=usage(input=10, output=3, total=14)),
+    "usage_invented": stream(even(5), chars=5, tokens=11),
+    "length_limited": make_record(finish_reason="length"),
+    "content_filtered": make_record(finish_reason="content_filter"),
+    "refused": make_record(kinds="rxxxu"),
+    "buffered": stream([100] * 8, reads=[0] * 8),
+    "coalesced": stream(even(8), reads=[0, 0, 1, 2, 3, 4, 5, 6]),
+    "stalled": stream([100, 700]),
+    "model_substituted": make_record(model_asked="gpt-4o", model_served="gpt-4o-mini"),
+    "id_changed": make_record(ids=2),
+    "after_finish": make_record(after_finish=1),
+    "duplicate_role": make_record(roles=2),
+    "tool_arguments_invalid": make_record(tool_calls=(ToolCall("look", arguments_valid=False, why="no JSON"),)),
+    "unknown_fields": make_record(unknown_fields=("choices.delta.mood",)),
+    "keepalives": make_record(comments=1),
+    "truncated_utf8": make_record(broken_utf8=1),
+    "retried": make_record(attempt=2, retry_wait_ns=500 * MS),
+}
+
+
+def test_every_finding_has_its_record_here() -> None:
+    """In the table's order."""
+    assert list(SHOWN) == list(FINDINGS)
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_fact_alone_is_found_alone(name: str) -> None:
+    """A record that is fine but for one thing has one finding, told in one sentence on one line."""
+    (told,) = findings(SHOWN[name])
+    assert told.name == name
+    assert told.fact
+    assert "\n" not in told.fact
+
+
+def test_findings_come_in_the_tables_order() -> None:
+    """Whatever their number."""
+    record = make_record(attempt=2, comments=3, ids=2, done=False, usage=None, finish_reason="length")
+    assert names(record) == ["no_done", "no_usage", "length_limited", "id_changed", "keepalives", "retried"]
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+BROKEN = [
+    {"failure": Failure("disconnected", detail="cut")},
+    {"failure": Failure("timeout", detail="idle")},
+    {"error_frame": Failure("stream_error", "overloaded")},
+]
+
+
+@pytest.mark.parametrize("end", BROKEN)
+def test_what_broke_off_is_not_blamed_for_what_it_lacks(end: dict[str, Any]) -> None:
+    """Neither [DONE] nor usage could come any more; nor is a half answer in one read called buffered."""
+    assert names(make_record(done=False, usage=None, finish_reason=None, **end)) == []
+    assert "buffered" not in names(stream([100] * 8, reads=[0] * 8, done=False, **end))
+
+
+def test_a_stream_that_ended_early_lacks_its_done_but_not_its_usage() -> None:
+    """The outcome says that it is truncated; that usage would have come after the finish is no news."""
+    assert names(make_record(done=False, usage=None, finish_reason=None)) == ["no_done"]
+
+
+def test_usage_is_only_missed_where_it_was_asked_for() -> None:
+    """`include_usage: false`; but a gateway that refuses the question leaves the tokens unknown all the same."""
+    assert names(make_record(usage=None, usage_asked=False)) == []
+    refused = found(make_record(usage=None, usage_asked=False, usage_refused=True))
+    assert list(refused) == ["no_usage"]
+    assert "stream_options" in refused["no_usage"]
+
+
+def test_tokens_counted_by_ourselves_are_no_usage() -> None:
+    """The gateway stated none."""
+    assert names(make_record(usage=Usage(output=3, source="tokenizer"))) == ["no_usage"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        ("length", "length_limited"),
+        ("MAX_TOKENS", "length_limited"),
+        ("content_filter", "content_filtered"),
+        ("SAFETY", "content_filtered"),
+        ("refusal", "refused"),
+        ("stop", None),
+        ("tool_calls", None),
+        ("weird", None),
+    ],
+)
+def test_finish_reasons(reason: str, name: str | None) -> None:
+    """In the words of the gateways."""
+    assert names(make_record(finish_reason=reason)) == ([name] if name else [])
+
+
+# --- usage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"input": 10, "output": 3, "total": 13}, None),
+        ({"input": 10, "output": 3}, None),
+        ({"output": 3, "total": 13}, None),
+        ({"input": 10, "output": 3, "total": 12}, "10 input and 3 output tokens make 13, the usage says 12 in all"),
+        ({"input": 10, "output": 3, "total": 13, "reasoning": 4}, "4 tokens of reasoning are more than the 3 output"),
+        ({"input": 10, "output": 3, "total": 13, "cached": 11}, "11 cached tokens are more than the 10 input tokens"),
+        ({"input": 10, "output": 3, "total": 20, "reasoning": 7}, "the 7 of reasoning stand outside the output"),
+        ({"input": 10, "output": 0, "total": 10}, "12 characters came, and no output token is billed"),
+        ({"input": 10, "output": 3, "total": 13, "reasoning": 3}, "12 characters came, and no output token is billed"),
+    ],
+)
+def test_counts_that_contradict_one_another(counts: dict[str, int], told: str | None) -> None:
+    """Three chunks of four characters came; hidden reasoning is no part of them."""
+    facts = found(make_record(usage=usage(**counts)))
+    assert list(facts) == (["usage_inconsistent"] if told else [])
+    assert told is None or told in facts["usage_inconsistent"]
+
+
+@pytest.mark.parametrize(("chars", "wrong"), [(31, False), (32, False), (33, True)])
+def test_more_characters_than_the_tokens_can_carry(chars: int, *, wrong: bool) -> None:
+    """Two tokens carry 2 x 16 = 32 at most."""
+    assert ("usage_inconsistent" in found(stream([100], chars=chars, tokens=2))) == wrong
+
+
+def test_one_odd_token_is_no_contradiction() -> None:
+    """31 characters in one token: a line of dashes may be one. From 32 on it is judged."""
+    assert names(stream([100], chars=31, tokens=1)) == []
+    assert names(stream([100], chars=32, tokens=1)) == ["usage_inconsistent"]
+
+
+@pytest.mark.parametrize(("tokens", "wrong"), [(96, False), (97, True)])
+def test_far_fewer_characters_than_the_tokens_have(tokens: int, *, wrong: bool) -> None:
+    """20 characters make up to 20 / 0.25 = 80 tokens, and 16 may leave none: 96."""
+    assert ("usage_inconsistent" in found(stream([100], chars=20, tokens=tokens))) == wrong
+
+
+def test_nothing_billed_for_nothing_is_right() -> None:
+    """An empty answer, with its end token or without; 17 tokens for nothing are one too many."""
+    for tokens, expected in ((0, []), (1, []), (16, []), (17, ["usage_inconsistent"])):
+        record = make_record(kinds="ro", at_ms=(1, 2), usage=usage(input=10, output=tokens, total=10 + tokens))
+        assert names(record) == expected
+
+
+def test_hidden_reasoning_that_is_told_is_right() -> None:
+    """500 of 505 tokens were thought and not streamed: five for 20 characters."""
+    counts = usage(input=10, output=505, total=515, reasoning=500)
+    assert names(stream(even(5), chars=4, usage=counts)) == []
+
+
+def test_usage_of_an_unfinished_stream_is_not_held_against_its_text() -> None:
+    """Some gateways state it with every chunk; the one that broke off may be late by a chunk."""
+    assert "usage_inconsistent" not in names(stream(even(8), tokens=0, finish_reason=None))
+
+
+@pytest.mark.parametrize(("tokens", "wrong"), [(6, True), (7, False)])
+def test_tokens_of_one_choice_for_the_chunks_of_two(tokens: int, *, wrong: bool) -> None:
+    """As llama.cpp bills n = 2: 12 chunks of four characters for 6 tokens. At 7 it may be the cut of the text."""
+    assert ("usage_inconsistent" in found(stream(even(12), tokens=tokens))) == wrong
+
+
+def test_a_text_cut_into_characters_is_no_contradiction() -> None:
+    """A gateway that smooths the stream sends a letter or two a chunk: 40 chunks for 20 tokens."""
+    assert names(stream(even(40), chars=2, tokens=20)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({}, True),
+        ({"tokens": 9}, False),  # 5 chunks x 2 = 10
+        ({"tokens": 10}, True),
+        ({"chars": 6, "tokens": 10}, True),
+        ({"chars": 7, "tokens": 10}, False),  # chunks of several tokens
+        ({"chars": 2, "tokens": 10}, True),
+        ({"chars": 1, "tokens": 10}, False),  # one character may be several tokens
+        ({"finish_reason": "length"}, False),
+        ({"finish_reason": "tool_calls"}, False),
+        ({"usage": usage(input=10, output=11, total=21, reasoning=6)}, False),
+        ({"at_ms": even(3), "tokens": 11}, False),  # too few to compare
+    ],
+)
+def test_an_invented_usage(changes: dict[str, Any], *, wrong: bool) -> None:
+    """LiteLLM's early clean end: 11 tokens for five chunks of five characters, finish_reason stop."""
+    record = stream(**{"at_ms": even(5), "chars": 5, "tokens": 11, **changes})
+    assert ("usage_invented" in found(record)) == wrong
+
+
+# --- how it came ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("chunks", "reads", "wrong"), [(8, 1, True), (8, 2, True), (8, 3, False), (7, 1, False)])
+def test_all_in_one_or_two_reads_is_buffered(chunks: int, reads: int, *, wrong: bool) -> None:
+    """Of eight chunks up; a short answer may well come at once. The reads are 200 ms apart."""
+    of = [min(at, reads - 1) for at in range(chunks)]
+    assert ("buffered" in found(stream([100 + 200.0 * read for read in of], reads=of))) == wrong
+
+
+@pytest.mark.parametrize(
+    ("span_ms", "wait_ms", "wrong"),
+    [
+        (10, 1000, True),  # 1 % of the wait, 0.5 ms a chunk
+        (18, 360, True),  # 5 %
+        (18, 350, False),  # 5.1 %
+        (20, 1000, False),  # 2 %, but 1 ms a chunk: a fast model that was slow to start
+        (400, 4000, False),
+    ],
+)
+def test_all_at_the_end_of_the_wait_is_buffered(span_ms: float, wait_ms: float, *, wrong: bool) -> None:
+    """21 chunks, each in a read of its own, in the last so many milliseconds of the wait."""
+    at_ms = [wait_ms - span_ms + span_ms * at / 20 for at in range(21)]
+    assert ("buffered" in found(stream(at_ms))) == wrong
+
+
+def test_a_short_answer_is_not_buffered() -> None:
+    """Three chunks in two reads, and what ends a stream in the last of them."""
+    record = make_record(kinds="rcccou", at_ms=(90, 90, 90, 95, 95, 95), reads=(0, 0, 0, 1, 1, 1))
+    assert names(record) == []
+
+
+@pytest.mark.parametrize(("shared", "wrong"), [(2, False), (3, True)])
+def test_chunks_that_shared_a_read(shared: int, *, wrong: bool) -> None:
+    """Of ten: 2 are a share of 0.2, which is not above it; 3 are."""
+    reads = [0] * shared + list(range(1, 11 - shared))
+    facts = found(stream(even(10), reads=reads))
+    assert ("coalesced" in facts) == wrong
+    assert not wrong or "3 of 10" in facts["coalesced"]
+
+
+def test_the_end_of_a_stream_in_one_read_is_not_coalesced() -> None:
+    """Only output counts: the last content, the finish and the usage in one write are how gateways end."""
+    kinds = "r" + "c" * 9 + "ou"
+    reads = [0, 0, *range(1, 9), 8, 8]
+    assert names(make_record(kinds=kinds, at_ms=even(12), reads=reads, usage=usage(input=1, output=9, total=10))) == []
+
+
+def test_a_buffered_stream_is_not_coalesced_too() -> None:
+    """It is the same and worse."""
+    assert names(stream([100] * 20, reads=[0] * 20)) == ["buffered"]
+
+
+@pytest.mark.parametrize(("gap_ms", "wrong"), [(500, False), (500.001, True)])
+def test_a_gap_over_the_limit_is_a_stall(gap_ms: float, *, wrong: bool) -> None:
+    """The wait for the first chunk is none."""
+    assert ("stalled" in found(stream([900, 900 + gap_ms]))) == wrong
+
+
+def test_stalls_are_counted_and_the_longest_is_placed() -> None:
+    """Gaps of 600, 20 and 800 ms after 1, 2 and 3 of 4 chunks; the third is at 100 + 600 + 20 = 720 ms."""
+    told = found(stream([100, 700, 720, 1520]))["stalled"]
+    assert told == "2 gaps over 500 ms; the longest, 800 ms, after 3 of 4 chunks of output, 720 ms from the start"
+
+
+def test_a_pause_that_ends_in_a_burst_is_a_stall() -> None:
+    """Its chunk gap is unknown, but nothing came between the two reads."""
+    assert "stalled" in found(stream([100, 900, 900, 900], reads=[0, 1, 1, 1]))
+
+
+@pytest.mark.parametrize(("stamps", "wrong"), [("kernel", True), ("read", False), ("sdk", False)])
+def test_our_own_lag_is_no_stall(stamps: str, *, wrong: bool) -> None:
+    """600 ms, of which 150 may be ours, unless the kernel took the time."""
+    record = stream([100, 700], stamps=stamps, client_lag_ns=150 * MS)
+    assert ("stalled" in found(record)) == wrong
+
+
+def test_a_threshold_is_a_setting() -> None:
+    """A stall from 10 ms on; eight chunks too few to be called buffered."""
+    assert names(stream([100, 120]), stall_ms=10) == ["stalled"]
+    assert names(stream([100] * 8, reads=[0] * 8), min_chunks=9) == []
+
+
+# --- who answered -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("gpt-4o", "gpt-4o"),
+        ("gpt-4o", "gpt-4o-2024-08-06"),
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("gpt-4", "gpt-4-0613"),
+        ("gpt-3.5-turbo", "gpt-35-turbo"),
+        ("openai/gpt-4o", "gpt-4o"),
+        ("openai/gpt-4o", "gpt-4o-2024-08-06"),
+        ("gpt-4o", "openai/gpt-4o"),
+        ("GPT-4o", "gpt-4o"),
+        ("claude-3-5-sonnet-latest", "claude-3-5-sonnet-20241022"),
+        ("anthropic/claude-3.5-sonnet", "claude-3-5-sonnet-20241022"),
+        ("claude-3-5-sonnet", "us.anthropic.claude-3-5-sonnet-20241022-v2:0"),
+        ("claude-3-5-sonnet", "claude-3-5-sonnet@20241022"),
+        ("gemini-1.5-pro", "gemini-1.5-pro-002"),
+        ("mistral-large-latest", "mistral-large-2411"),
+        ("llama3", "llama3:latest"),
+        ("llama3", "llama3:8b"),
+        ("accounts/fireworks/models/llama-v3p1-8b-instruct", "llama-v3p1-8b-instruct"),
+        ("meta-llama/Llama-3.1-8B-Instruct", "/models/Llama-3.1-8B-Instruct/"),
+        ("deepseek/deepseek-chat:free", "deepseek/deepseek-chat"),
+    ],
+)
+def test_the_same_model_by_another_name(asked: str, served: str) -> None:
+    """A dated version, a provider's prefix, other punctuation, a tag on one side."""
+    assert names(make_record(model_asked=asked, model_served=served)) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("gpt-4o", "gpt-4o-mini"),
+        ("gpt-4o", "gpt-4"),
+        ("gpt-4", "gpt-4-32k"),
+        ("gpt-4", "gpt-4o"),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06"),
+        ("openai/gpt-4o", "openai/gpt-4o-mini"),
+        ("qwen2:7b", "qwen2:72b"),
+        ("llama-3-8b", "llama-3-70b"),
+        ("text-davinci-003", "text-davinci-002"),
+        ("claude-3-opus", "claude-3-haiku"),
+        ("nope", "smollm2-tools"),
+    ],
+)
+def test_another_model(asked: str, served: str) -> None:
+    """And the fact names both."""
+    told = found(make_record(model_asked=asked, model_served=served))["model_substituted"]
+    assert told == f"asked for {asked}, served by {served}"
+
+
+def test_the_provider_is_told_where_the_headers_name_it() -> None:
+    """OpenRouter and others do."""
+    record = make_record(model_asked="a-model", model_served="b-model", headers={"x-provider": "acme"})
+    assert found(record)["model_substituted"].endswith("(provider acme)")
+
+
+@pytest.mark.parametrize(("asked", "served"), [(None, "y"), ("x", None)])
+def test_an_unknown_model_is_no_other(asked: str | None, served: str | None) -> None:
+    """An old record does not say what was asked; a gateway need not say what it served."""
+    assert names(make_record(model_asked=asked, model_served=served)) == []
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_one_of_a_thing_is_none_too_many() -> None:
+    """One id, one role, a first attempt."""
+    assert names(make_record(ids=1, roles=1, attempt=1)) == []
+
+
+def test_the_worst_call_is_told() -> None:
+    """How many of how many, and why the first of them."""
+    calls = (ToolCall("a", arguments_valid=True), ToolCall("b"), ToolCall("c", arguments_valid=False, why="no JSON"))
+    assert found(make_record(tool_calls=calls))["tool_arguments_invalid"] == "1 of 3 tool calls; `c`: no JSON"
+
+
+def test_half_a_call_of_a_broken_stream_is_not_judged() -> None:
+    """It was never finished."""
+    calls = (ToolCall("a", arguments_valid=False, why="no JSON"),)
+    assert names(make_record(tool_calls=calls, finish_reason=None)) == []
+
+
+def test_the_wait_before_a_retry_is_told() -> None:
+    """Attempt 3, after 1.5 s."""
+    told = found(make_record(attempt=3, retry_wait_ns=1500 * MS))["retried"]
+    assert told == "this is attempt 3, 1500 ms of waiting after the one before"
