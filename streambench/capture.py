@@ -83,7 +83,7 @@ class TapeReader:
         end, budget = (came, BURST_BYTES) if pieces is None else (min(came, self._next + pieces), SLICE_BYTES)
         while self._next < end and budget > 0:
             budget -= self._read_on()
-        return self._next == came
+        return self._next >= came  # more, where the rest of an error's body was dropped after it was decoded
 
     def drop(self) -> None:
         """Forgets what has been decoded; the start of the body is kept."""

@@ -101,28 +101,26 @@ class SseReader:
         self._data.clear()
 
     def _bounded(self, lines: list[bytes]) -> list[Event]:
-        """The events before the limit, where it could be passed."""
+        """The events before the limit, where it could be passed: line by line, so that no cut decides which one was."""
         events: list[Event] = []
         for line in lines:
             if len(line) > self._limit:
-                self.too_large = "line"
-            else:
-                events += self._events([line])
-            if self.too_large is not None:
-                break
-        if self._data:
-            self._hold_data()
-        self._bound()
+                self._stop("line")
+                return events
+            events += self._events([line])
+            if self._data:
+                self._hold_data()
+            if len(self._event) > self._limit + 1:  # its last LF is none of its data
+                self._stop("event")
+                return events
+        if len(self._line) > self._limit:
+            self._stop("line")
         return events
 
-    def _bound(self) -> None:
-        if self.too_large is None and len(self._line) > self._limit:
-            self.too_large = "line"
-        if self.too_large is None and len(self._event) > self._limit + 1:  # its last LF is none of its data
-            self.too_large = "event"
-        if self.too_large is not None:
-            self._line = bytearray()
-            self._event = bytearray()
+    def _stop(self, which: str) -> None:
+        self.too_large = which
+        self._line = bytearray()
+        self._event = bytearray()
 
     def _events(self, lines: list[bytes]) -> list[Event]:
         events: list[Event] = []
@@ -156,9 +154,7 @@ class SseReader:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         if self._event:
             data = self._with_held(data)
-        if len(data) > self._limit:
-            self.too_large = "event"
-        elif data:
+        if data:
             events.append(Event(data, self._name))
         else:
             self.comments += 1

@@ -176,7 +176,7 @@ def _breaks(value: Any, schema: Any, path: str, depth: int) -> Iterator[str]:
 
 def _types(declared: Any) -> list[str]:
     names = [declared] if isinstance(declared, str) else _list(declared)
-    known = [name for name in names if name in _TYPES]
+    known = [name for name in names if isinstance(name, str) and name in _TYPES]
     return known if len(known) == len(names) else []
 
 

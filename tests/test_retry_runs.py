@@ -291,7 +291,7 @@ def test_a_rate_limit_pauses_the_model(play: Play) -> None:
 def test_a_pause_is_seen_and_told(play: Play) -> None:
     """In the live view's phase while it lasts, and in a line at the end."""
     ended = play(limited_once(200), prompts=3, gateway=PAUSING)
-    assert ended.told.phases == ["measure", "measure, m paused 0 s for its rate limit", "measure"]
+    assert ended.told.phases == ["measure", "measure, m paused 0.2 s for its rate limit", "measure"]
     assert ended.told.notices == ["m was paused once for its rate limit (429), 0.2 s in all"]
 
 

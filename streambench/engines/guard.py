@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from streambench.breakers import Budget, Rules, Tally, Trip, out_of_time, refused_key, set_aside, spent, too_many_failed
-from streambench.clock import NS, Anchor, Clock
+from streambench.clock import NS, Anchor
 from streambench.config import Config
 from streambench.health import judge
 from streambench.metrics import Price
@@ -42,10 +42,9 @@ class _Waited:
 class Guard:
     """Told of each attempt and each request, on the event loop; answers the runner as its `policy`."""
 
-    def __init__(self, config: Config, clock: Clock, anchor: Anchor, voice: Voice) -> None:
+    def __init__(self, config: Config, anchor: Anchor, voice: Voice) -> None:
         self.trip: Trip | None = None
         self._config = config
-        self._clock = clock
         self._anchor = anchor
         self._voice = voice
         self._retries = retry_policy(config)
@@ -147,17 +146,17 @@ class Guard:
         gateway, model = record.ticket.gateway, record.ticket.model
         whole = self._pauses.whole(gateway) and len(self._pauses.models[gateway]) > 1
         key = f"gateway {gateway}" if whole else model
-        now_ns = self._clock.now_ns() - self._anchor.monotonic_ns
+        refused_ns = record.start_at_ns + record.ended_ns
         waited = self._waited.get(key, _Waited())
         until_ns = self._pauses.until_ns(gateway, model)
-        if until_ns <= max(now_ns, waited.until_ns):
+        if until_ns <= max(refused_ns, waited.until_ns):
             return
         self._waited[key] = _Waited(
-            times=waited.times + (waited.until_ns <= now_ns),
-            ns=waited.ns + until_ns - max(now_ns, waited.until_ns),
+            times=waited.times + (waited.until_ns <= refused_ns),
+            ns=waited.ns + until_ns - max(refused_ns, waited.until_ns),
             until_ns=until_ns,
         )
-        self._voice.paused(key, (until_ns - now_ns) / NS)
+        self._voice.paused(key, (until_ns - refused_ns) / NS)
 
     def _say_once(self, text: str) -> None:
         if text not in self._told:

@@ -131,7 +131,7 @@ class _Session:
         self._journal = journal
         self._phase = self._shown = "starting"
         voice = Voice(lambda why: self._runner.stop(why), job.on_notice, self._paused)
-        self._guard = Guard(job.config, instruments.clock, instruments.anchor, voice)
+        self._guard = Guard(job.config, instruments.anchor, voice)
         self._runner = Runner(
             arm=client.arm,
             clock=instruments.clock,
@@ -191,7 +191,7 @@ class _Session:
 
     def _paused(self, what: str, seconds: float) -> None:
         """Shown as long as it lasts, or until something else is to be shown."""
-        shown = f"{self._phase}, {what} paused {seconds:.0f} s for its rate limit"
+        shown = f"{self._phase}, {what} paused {seconds:.1f} s for its rate limit"
         self._job.watcher.phase(shown)
         self._shown = shown
 

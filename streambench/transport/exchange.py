@@ -67,7 +67,7 @@ class Exchange:
         """The transport looks at the limits when more bytes than this have come."""
         self.full = False
         """Whether it should read no more until `resume` is called."""
-        self.tight = False
+        self.tight = min(bounds.head_bytes, bounds.body_bytes, bounds.line_bytes) < READ_SIZE - LITTLE
         """Whether reads should be little: a limit is near, or decoding is behind."""
         self._full_at = bounds.line_bytes
         self._begin: Callable[[], None] | None = None

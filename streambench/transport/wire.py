@@ -62,7 +62,7 @@ class Wire:
         self._parser = httptools.HttpResponseParser(self)
         self._taken = 0
         self._header_bytes = 0
-        self._into = None
+        self._into = self._hub.little if exchange.tight else None
         self._complete = False
         self._needs_eof = False
         tape = exchange.tape
@@ -207,7 +207,7 @@ class Wire:
         exchange = self._exchange
         if exchange is None or exchange.tape.headers_at is not None:  # a trailer
             return
-        self._header_bytes += len(name) + len(value)
+        self._header_bytes += len(name) + len(value) + 3  # the colon and the line's end
         if self._header_bytes <= exchange.bounds.head_bytes and len(exchange.tape.headers) < HEADER_COUNT:
             exchange.tape.headers.append((name.decode("latin-1").lower(), value.decode("latin-1")))
 

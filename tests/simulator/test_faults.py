@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -188,6 +189,137 @@ def test_stopped_half_way(client: Client, reason: str) -> None:
 def test_wrong_model(client: Client) -> None:
     """Every chunk names another model."""
     assert {chunk["model"] for chunk in client.stream("fault-wrong_model").chunks} == {"fault-wrong_model-fallback"}
+
+
+def usage_of(reply: Reply) -> dict[str, int]:
+    (usage,) = [chunk["usage"] for chunk in reply.chunks if chunk.get("usage")]
+    return {name: usage[f"{name}_tokens"] for name in ("prompt", "completion", "total")}
+
+
+def with_usage(client: Client, fault: str) -> Reply:
+    return client.stream(f"fault-{fault}", stream_options={"include_usage": True})
+
+
+def test_no_usage(client: Client) -> None:
+    """Asked for, and not there."""
+    reply = with_usage(client, "no_usage")
+    assert finish_reasons_of_all(reply) == ["stop"]
+    assert not any(chunk.get("usage") for chunk in reply.chunks)
+
+
+@pytest.mark.parametrize(
+    ("fault", "completion", "over"), [("usage_wrong", 12, 7), ("usage_huge", 12_000, 0), ("usage_invented", 18, 0)]
+)
+def test_usages_that_are_wrong(client: Client, fault: str, completion: int, over: int) -> None:
+    """12 tokens came; of the invented one 6, and three times as many are billed."""
+    reply = with_usage(client, fault)
+    usage = usage_of(reply)
+    assert usage["completion"] == completion
+    assert usage["total"] == usage["prompt"] + completion + over
+    assert finish_reasons_of_all(reply) == ["stop"]
+
+
+def finish_reasons_of_all(reply: Reply) -> list[str]:
+    """Where a chunk may have no choices."""
+    return [choice["finish_reason"] for chunk in reply.chunks for choice in chunk["choices"] if choice["finish_reason"]]
+
+
+def test_refusal(client: Client) -> None:
+    """All that is said is a refusal."""
+    reply = client.stream("fault-refusal")
+    assert contents(reply) == 0
+    assert reply.text("refusal")
+
+
+def test_long_line(client: Client) -> None:
+    """One line of two MiB among short ones."""
+    lengths = sorted(map(len, client.stream("fault-long_line").events))
+    assert lengths[-1] > 2 * 1024 * 1024
+    assert lengths[-2] < 1_000
+
+
+def test_coalesced(client: Client) -> None:
+    """Role, three writes of four chunks, finish and [DONE]."""
+    truth = client.truth_of(client.stream("fault-coalesced").headers["x-request-id"])
+    assert [chunks for _, _, chunks in truth["writes"]] == [1, 4, 4, 4, 2]
+
+
+def test_stall(client: Client) -> None:
+    """One gap of more than 800 ms between two writes, in the middle."""
+    truth = client.truth_of(client.stream("fault-stall").headers["x-request-id"])
+    at = [before for before, _, _ in truth["writes"]]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(at[1:])]  # from the first content on
+    assert [gap >= 800_000_000 for gap in gaps] == [place == 5 for place in range(len(gaps))]
+
+
+def test_id_changed(client: Client) -> None:
+    """Two ids, one after the other: the role and six chunks have the first."""
+    ids = [chunk["id"] for chunk in client.stream("fault-id_changed").chunks]
+    assert [name == ids[0] for name in ids] == [True] * 7 + [False] * 7
+    assert len(set(ids)) == 2
+
+
+def test_after_finish(client: Client) -> None:
+    """Six chunks before the finish_reason, six after it."""
+    reply = client.stream("fault-after_finish")
+    said = ["f" if chunk["choices"][0]["finish_reason"] else "c" for chunk in reply.chunks]
+    assert "".join(said) == "c" + "c" * 6 + "f" + "c" * 6  # the first is the role
+
+
+def test_duplicate_role(client: Client) -> None:
+    """Every delta but the last has one."""
+    roles = [chunk["choices"][0]["delta"].get("role") for chunk in client.stream("fault-duplicate_role").chunks]
+    assert roles == ["assistant"] * 13 + [None]
+
+
+def test_bad_tool_arguments(client: Client) -> None:
+    """The last piece is missing, in a stream and in a whole reply."""
+    tool = {"name": "look", "parameters": {"properties": {"city": {"type": "string"}}}}
+    reply = client.stream("fault-bad_tool_arguments", tools=[{"type": "function", "function": tool}])
+    calls = [chunk["choices"][0]["delta"].get("tool_calls") for chunk in reply.chunks]
+    arguments = "".join(call[0]["function"]["arguments"] for call in calls if call)
+    assert arguments.startswith('{"city":')
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        json.loads(arguments)
+    assert finish_reasons(reply) == ["tool_calls"]
+
+
+def test_bad_tool_arguments_needs_tools(client: Client) -> None:
+    """An answer in words is whole."""
+    assert contents(client.stream("fault-bad_tool_arguments")) == 12
+
+
+def test_unknown_fields(client: Client) -> None:
+    """In every chunk."""
+    assert all(chunk["x_farm"] == {"rack": 7} for chunk in client.stream("fault-unknown_fields").chunks)
+
+
+def test_keepalives(client: Client) -> None:
+    """A comment for each of 15 events."""
+    assert client.stream("fault-keepalives").body.count(b": keep-alive\n\n") == 15
+
+
+def test_split_utf8(client: Client) -> None:
+    """Half a surrogate pair ends one chunk, the other half begins the next."""
+    reply = client.stream("fault-split_utf8")
+    assert sum('\\ud83d"' in event for event in reply.events) == 1
+    assert sum('"\\ude42' in event for event in reply.events) == 1
+    assert chr(0x1F642) in json.loads('"' + reply.text().encode("utf-16", "surrogatepass").decode("utf-16") + '"')
+
+
+def test_broken_utf8(client: Client) -> None:
+    """Two events are no UTF-8; put together they are an emoji."""
+    blocks = client.stream("fault-broken_utf8").body.split(b"\n\n")
+    assert sum(not is_utf8(block) for block in blocks) == 2
+    assert any(block.count(b"\xf0\x9f") for block in blocks)
+
+
+def is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def test_slow_headers(client: Client) -> None:

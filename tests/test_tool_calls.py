@@ -1,0 +1,253 @@
+"""Calls put together from their deltas, and whether their arguments can be used."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streambench.records import ToolCall
+from streambench.tool_calls import (
+    ARGUMENTS_LIMIT,
+    CALLS_LIMIT,
+    LEGACY,
+    NAME_LIMIT,
+    WHY_LIMIT,
+    ToolCalls,
+    breaks_schema,
+    declared_schemas,
+)
+
+Delta = tuple[int, int | None, str | None, str | None, str | None]
+"""Choice, index, id, name, arguments."""
+
+WEATHER = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string"},
+        "days": {"type": "integer"},
+        "unit": {"enum": ["C", "F"]},
+        "stops": {"type": "array", "items": {"type": "object", "required": ["at"]}},
+    },
+    "required": ["city"],
+}
+
+
+def judged(*deltas: Delta, schemas: Any = None) -> list[ToolCall]:
+    calls = ToolCalls(schemas or {})
+    for delta in deltas:
+        calls.add(*delta)
+    return list(calls.judged())
+
+
+def one(arguments: str, schema: Any = WEATHER) -> ToolCall:
+    (call,) = judged((0, 0, "c-1", "look", arguments), schemas={"look": schema})
+    return call
+
+
+def valid(*names: str) -> list[ToolCall]:
+    return [ToolCall(name, arguments_valid=True) for name in names]
+
+
+# --- put together -----------------------------------------------------------------------------------------------------
+
+
+def test_a_call_in_pieces() -> None:
+    """Id and name first, then the arguments."""
+    assert judged((0, 0, "c-1", "look", ""), (0, 0, None, None, '{"a"'), (0, 0, None, None, ":1}")) == valid("look")
+
+
+def test_parallel_calls_are_kept_apart_by_their_index() -> None:
+    """Their pieces may be interleaved."""
+    begun: list[Delta] = [(0, 0, "c-1", "one", "{"), (0, 1, "c-2", "two", "{")]
+    assert judged(*begun, (0, 0, None, None, "}"), (0, 1, None, None, "}")) == valid("one", "two")
+
+
+def test_choices_have_calls_of_their_own() -> None:
+    """Index 0 of the one is not index 0 of the other."""
+    assert judged((0, 0, "a", "one", "{"), (1, 0, "b", "two", "{}"), (0, 0, None, None, "}")) == valid("one", "two")
+
+
+def test_a_second_id_under_one_index_is_a_second_call() -> None:
+    """Some gateways number all calls 0: glued, their arguments would be no JSON."""
+    assert judged((0, 0, "c-1", "one", "{}"), (0, 0, "c-2", "two", "{}")) == valid("one", "two")
+
+
+def test_an_id_that_comes_with_every_piece_is_one_call() -> None:
+    """And a name that does."""
+    assert judged((0, 0, "c-1", "look", "{"), (0, 0, "c-1", "look", "}")) == valid("look")
+
+
+def test_a_name_in_pieces_is_joined() -> None:
+    """As arguments are."""
+    assert judged((0, 0, "c-1", "get_", ""), (0, 0, None, "weather", "{}")) == valid("get_weather")
+
+
+def test_without_an_index_an_id_or_a_name_begins_a_call() -> None:
+    """What has neither goes on with the last one; a known id with its own."""
+    begun: list[Delta] = [(0, None, "a", "one", "{"), (0, None, "b", "two", "{")]
+    assert judged(*begun, (0, None, None, None, "}"), (0, None, "a", None, "}")) == valid("one", "two")
+    assert judged((0, None, None, "one", "{}"), (0, None, None, "two", "{}")) == valid("one", "two")
+
+
+def test_a_legacy_function_is_a_call() -> None:
+    """Of which a choice has one."""
+    assert judged((0, LEGACY, None, "look", "{"), (0, LEGACY, None, None, "}")) == valid("look")
+
+
+# --- judged -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ('{"city": "Oslo"}', None),
+        ('{"city": "Oslo", "days": 2, "unit": "C", "stops": [{"at": 1}], "more": null}', None),
+        ('{"city": "Oslo"', "no JSON from character 15 of 15 on"),
+        ('{"city": "Oslo"}}', "no JSON from character 16 of 17 on"),
+        ("{'city': 'Oslo'}", "no JSON from character 1 of 16 on"),
+        ('{"city": NaN}', "no JSON, of 13 characters"),
+        ("[" * 100_000, "no JSON, of 100000 characters"),
+        ('"{}"', "a string, not an object"),
+        ("[]", "an array, not an object"),
+        ("null", "null, not an object"),
+        ("{}", "`city` is missing"),
+        ('{"city": 7}', "`city` is an integer, not string"),
+        ('{"city": "Oslo", "days": "two"}', "`days` is a string, not integer"),
+        ('{"city": "Oslo", "days": 2.5}', "`days` is a number, not integer"),
+        ('{"city": "Oslo", "days": true}', "`days` is a boolean, not integer"),
+        ('{"city": "Oslo", "unit": "K"}', "`unit` is none of the 2 choices"),
+        ('{"city": "Oslo", "stops": [{"at": 1}, {}]}', "`stops[].at` is missing"),
+    ],
+)
+def test_arguments_are_judged(arguments: str, why: str | None) -> None:
+    """By JSON and by the schema; the reason quotes the schema, never the model."""
+    assert one(arguments) == ToolCall("look", arguments_valid=why is None, why=why)
+
+
+def test_no_arguments_are_nothing_to_judge() -> None:
+    """Unless some are required."""
+    assert one("", schema={"type": "object"}) == ToolCall("look")
+    assert one(" ") == ToolCall("look", arguments_valid=False, why="no arguments, though `city` is required")
+
+
+def test_a_function_that_was_not_declared_is_judged_as_json() -> None:
+    """There is no schema to break."""
+    assert judged((0, 0, "c", "other", '{"x": 1}'), schemas={"look": WEATHER}) == valid("other")
+
+
+@pytest.mark.parametrize(
+    ("value", "schema"),
+    [
+        (1, {"type": ["integer", "null"]}),
+        (None, {"type": ["integer", "null"]}),
+        (2.0, {"type": "integer"}),
+        (2, {"type": "number"}),
+        (1, {"type": "gremlin"}),
+        (1, {"type": ["integer", "gremlin"]}),
+        ("x", {"type": ["integer", "gremlin"]}),
+        (1, True),
+        (1, None),
+        (1, {"enum": "abc"}),
+        ({"a": 1}, {"properties": [], "required": "a"}),
+        ({"a": 1}, {"anyOf": [{"type": "string"}]}),
+        ("x", {"minLength": 5}),
+    ],
+)
+def test_what_the_subset_does_not_know_breaks_nothing(value: Any, schema: Any) -> None:
+    """A break is certain; a fit is not."""
+    assert breaks_schema(value, schema) is None
+
+
+def test_a_schema_that_goes_on_for_ever_is_left() -> None:
+    """YAML aliases can make one; 32 levels are looked at."""
+    schema: dict[str, Any] = {"type": "array"}
+    schema["items"] = schema
+    value: list[Any] = []
+    for _ in range(50):
+        value = [value]
+    assert breaks_schema(value, schema) is None
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+def test_arguments_beyond_the_limit_are_not_judged() -> None:
+    """And let go: another call has the room again."""
+    half = "x" * (ARGUMENTS_LIMIT // 2)
+    long, other = judged((0, 0, "a", "long", half), (0, 0, None, None, half + "x"), (0, 1, "b", "other", "{}"))
+    assert (long.arguments_valid, other.arguments_valid) == (None, True)
+    assert "not judged" in (long.why or "")
+
+
+def test_calls_beyond_the_limit_are_not_kept() -> None:
+    """A hostile stream may begin a million."""
+    assert len(judged(*((0, at, f"c-{at}", "look", "{}") for at in range(CALLS_LIMIT + 10)))) == CALLS_LIMIT
+
+
+def test_names_and_reasons_are_bounded() -> None:
+    """A model may call a function by a megabyte; a schema may have a key of one."""
+    (call,) = judged((0, 0, "c" * 10_000, "n" * 1_000_000, "{}"), (0, 0, "c" * 10_000, "n" * 1_000_000, ""))
+    assert call.name == "n" * NAME_LIMIT
+    assert len(one("{}", schema={"required": ["k" * 1_000]}).why or "") == WHY_LIMIT
+
+
+# --- what was declared ------------------------------------------------------------------------------------------------
+
+
+def test_schemas_are_found_in_tools_and_legacy_functions() -> None:
+    """What is no function, or has no schema, is passed over."""
+    params = {
+        "tools": [
+            {"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}},
+            {"type": "web"},
+            7,
+        ],
+        "functions": [{"name": "b", "parameters": {}}, {"name": "c"}],
+    }
+    assert declared_schemas(params) == {"a": {"type": "object"}, "b": {}}
+
+
+@pytest.mark.parametrize("params", [{}, {"tools": None}, {"tools": "x", "functions": {}}, {"tools": [{"function": 7}]}])
+def test_odd_params_declare_nothing(params: dict[str, Any]) -> None:
+    """They are the gateway's to refuse."""
+    assert declared_schemas(params) == {}
+
+
+plain_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=10,
+)
+WORDS = ("type", "required", "properties", "enum", "items", "a", "b", "object", "array", "integer")
+schemas = st.recursive(
+    plain_json | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(value=plain_json, schema=schemas)
+def test_any_value_may_meet_any_schema(value: Any, schema: Any) -> None:
+    """A reason or none, and no exception."""
+    assert one(json.dumps(value), schema=schema).arguments_valid in (True, False)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.none() | st.integers(-1, 2),
+            st.sampled_from([None, "", "a", "b"]),
+            st.sampled_from([None, "", "f", "g"]),
+            st.sampled_from([None, "", "{", "}", '"a":1']),
+        ),
+        max_size=12,
+    )
+)
+def test_any_deltas_are_taken(deltas: list[Delta]) -> None:
+    """No more calls than deltas."""
+    assert len(judged(*deltas)) <= len(deltas)
