@@ -180,6 +180,7 @@ class Circumstances:
     attempt: int
     trace_id: str
     span_id: str
+    request_span_id: str
     scheduled_ns: int
     """Monotonic; becomes an offset from the anchor, like all instants."""
     queue_ns: int
@@ -253,6 +254,7 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         tool_calls=tuple(_cleaned_call(call, about) for call in decoder.tool_calls()),
         unknown_fields=tuple(about.clean_message(path) for path in decoder.unknown_fields),
         broken_utf8=decoder.broken_utf8 if _is_stream(reader) else 0,
+        request_span_id=about.request_span_id,
     )
 
 

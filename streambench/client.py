@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
@@ -29,9 +29,10 @@ from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, Stamps, Ticket
+from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
 from streambench.suite import Prompt
 from streambench.tool_calls import declared_schemas
+from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
     CURRENT,
     Bounds,
@@ -55,12 +56,37 @@ class Instruments:
     hub: Hub
 
 
+Carrier = Callable[[str, str], Mapping[str, str]]
+"""The headers that make a gateway's spans children of ours: of a trace id and a span id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """How a run's requests are traced: their ids are theirs before they are sent."""
+
+    run: RunTrace
+    carrier: Carrier = lambda _trace_id, _span_id: {}
+
+    def first_try(self) -> Try:
+        """Of a new request, in the run's trace or in one of its own."""
+        trace_id = self.run.trace_id if self.run.shape == "run" else new_trace_id()
+        return Try(1, trace_id, new_span_id(), new_span_id())
+
+    def headers(self, of: Try) -> Mapping[str, str]:
+        """They name the narrowest span that is sure to be sent: a first attempt has none of its own, unless asked."""
+        alone = of.attempt == 1 and self.run.attempts == "auto"
+        return self.carrier(of.trace_id, of.request_span_id if alone else of.span_id)
+
+
 class Client:
     """All gateways of a run. `base_urls` gives the address of each gateway by name: the embedded one has moved in."""
 
-    def __init__(self, config: Config, base_urls: Mapping[str, str], instruments: Instruments) -> None:
+    def __init__(
+        self, config: Config, base_urls: Mapping[str, str], instruments: Instruments, traced: Traced | None = None
+    ) -> None:
         self._config = config
         self._instruments = instruments
+        self._traced = traced or Traced(new_run_trace())
         self._models = {model.alias: model for model in config.models}
         self._prompts = {prompt.id: prompt for prompt in config.suite.prompts}
         self._doors = {
@@ -99,30 +125,30 @@ class Client:
 
     async def arm(self, ticket: Ticket) -> ArmedRequest:
         """Has the SDK build the ticket's request; it is then held, ready to be fired. Never raises for a request."""
-        return await self.armed(ticket, Try(1, os.urandom(16).hex()))
+        return await self.armed(ticket, self._traced.first_try())
 
     async def armed(self, ticket: Ticket, of: Try) -> ArmedRequest:
         """One attempt of the request, which may not be its first."""
-        return ArmedRequest(ticket, self, await self._build(ticket), self._deadlines, of)
+        return ArmedRequest(ticket, self, await self._build(ticket, of), self._deadlines, of)
 
-    async def _build(self, ticket: Ticket) -> _Held:
+    async def _build(self, ticket: Ticket, of: Try) -> _Held:
         model = self._models[ticket.model]
         exchange = Exchange(self._instruments.clock, self._bounds)
         asks_usage = self._asks_usage(model)
         body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
-        task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body))
+        task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body, self._traced.headers(of)))
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
         reader = TapeReader(exchange.tape, keep_text=self._config.keep_text, schemas=schemas, limits=self._limits)
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
         return _Held(exchange, reader, task, asks_usage=asks_usage)
 
-    async def renewed(self, ticket: Ticket, held: _Held) -> _Held:
+    async def renewed(self, ticket: Ticket, held: _Held, of: Try) -> _Held:
         """What is held, or a request built anew where the gateway has refused one like it by now."""
         if not held.asks_usage or ticket.model not in self._refuses_usage:
             return held
         await held.discard()
-        return await self._build(ticket)
+        return await self._build(ticket, of)
 
     async def warm(self, count: int, spare: int = 0) -> None:
         """Opens up to `count` connections to each gateway that keeps them, so that no latency holds their set-up.
@@ -156,7 +182,8 @@ class Client:
             ticket=armed.ticket,
             attempt=armed.of.attempt,
             trace_id=armed.of.trace_id,
-            span_id=os.urandom(8).hex(),
+            span_id=armed.of.span_id,
+            request_span_id=armed.of.request_span_id,
             scheduled_ns=armed.scheduled_ns,
             queue_ns=armed.queue_ns,
             anchor=instruments.anchor,
@@ -188,11 +215,16 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """Which attempt of its request it is, from 1, and when the one before it had ended. All have one trace."""
+    """Which attempt of its request it is, from 1, and when the one before it had ended. All are under one span."""
 
     attempt: int
     trace_id: str
+    request_span_id: str
+    span_id: str
     after_ns: int | None = None
+
+    def next(self, after_ns: int) -> Try:
+        return replace(self, attempt=self.attempt + 1, span_id=new_span_id(), after_ns=after_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +269,13 @@ class ArmedRequest:
     async def again(self) -> ArmedRequest:
         """The next attempt of the same request. Nothing of what came in this one goes into it."""
         ended = self.tape.ended or self.tape.start or self._held.exchange.clock.now_ns()
-        return await self._client.armed(self.ticket, Try(self.of.attempt + 1, self.of.trace_id, ended))
+        return await self._client.armed(self.ticket, self.of.next(ended))
 
     async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
         """Sends at once; returns when the wire is quiet again, however the attempt ended."""
         self.scheduled_ns = scheduled_ns
         self.queue_ns = queue_ns
-        self._held = await self._client.renewed(self.ticket, self._held)
+        self._held = await self._client.renewed(self.ticket, self._held, self.of)
         if self._broken_off:
             self.abort()
         exchange = self._held.exchange
@@ -303,6 +335,7 @@ class _Door:
         self.transport = transport
         named = {name.lower() for name in gateway.headers}
         keyed = gateway.api_key is not None or "authorization" in named
+        self._named = named
         self._headers = {} if keyed else {"Authorization": Omit()}
         url = urlsplit(base_url)
         with _without_sdk_environment():
@@ -317,9 +350,11 @@ class _Door:
                 default_headers={**gateway.headers, "Accept-Encoding": "identity"},
             )
 
-    async def call(self, model: str, body: Mapping[str, Any]) -> None:
+    async def call(self, model: str, body: Mapping[str, Any], carried: Mapping[str, str]) -> None:
+        """`carried` are headers beside the gateway's own, which win."""
         create = self.sdk.chat.completions.with_streaming_response.create
-        async with create(model=model, stream=True, extra_headers=self._headers, **body):
+        headers = {name: value for name, value in carried.items() if name.lower() not in self._named}
+        async with create(model=model, stream=True, extra_headers={**headers, **self._headers}, **body):
             pass  # the answer is on the tape
 
     async def warm(self, count: int, connect_s: float, spare: int) -> None:

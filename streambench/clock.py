@@ -96,3 +96,8 @@ def utc_stamp(wall_ns: int) -> str:
 def process_cpu_ns() -> int:
     """CPU time this process has used, user and system."""
     return time.process_time_ns()
+
+
+def iso_utc(wall_ns: int) -> str:
+    """`2026-11-22T20:36:59.123456Z` for a wall-clock instant; what is finer than a microsecond is cut."""
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(wall_ns // NS))}.{wall_ns % NS // 1000:06d}Z"

@@ -190,6 +190,28 @@ class AttemptRecord:
     """Waited since the attempt before this one, by the retry policy; inside neither attempt."""
     segment: int = 0
     """The part of a resumed run that it belongs to: its `_at_ns` count from that part's anchor."""
+    request_span_id: str = ""
+    """The span of its request; `span_id` is the attempt's own. Both are of `trace_id`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunTrace:
+    """Where a run's spans are, written down before they are sent, so that sent again they are the same ones.
+
+    Ids are lower-case hexadecimal, of 32 and 16 digits.
+    """
+
+    trace_id: str
+    span_id: str
+    """Of the run itself."""
+    parent_span_id: str | None = None
+    """What started the run, from the environment's TRACEPARENT."""
+    sampled: bool = True
+    """False where the parent says so: nothing of its trace is kept."""
+    shape: Literal["run", "request"] = "run"
+    """One trace for the run, or one for each request, linked to the run's."""
+    attempts: Literal["auto", "always"] = "auto"
+    """Attempts have spans of their own: where there were several, or always."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +254,7 @@ class RunHeader:
     """Where the config stood, as an absolute path, so that the run can be resumed."""
     overrides: tuple[str, ...] = ()
     """`key=value` as given by `--set`; `key=***` where the value may be private."""
+    trace: RunTrace | None = None
     resumed: tuple[Resumption, ...] = ()
     """The run's later parts, in order. Each is a file of its own, which `load` joins to the header."""
 
@@ -295,7 +318,7 @@ def header_from_plain(plain: Mapping[str, Any]) -> RunHeader:
     if isinstance(schema, int) and schema > SCHEMA:
         raise SchemaError(f"this run has schema {schema}; this streambench reads up to {SCHEMA}: update streambench")
     tuples = {name: tuple(plain.get(name, ())) for name in ("simulated", "overrides")}
-    return RunHeader(**{**plain, **tuples, "resumed": ()})
+    return RunHeader(**{**plain, **tuples, "trace": _maybe(RunTrace, plain.get("trace")), "resumed": ()})
 
 
 def resumption_from_plain(plain: Mapping[str, Any]) -> Resumption:

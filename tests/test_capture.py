@@ -89,6 +89,7 @@ def about() -> Circumstances:
         attempt=1,
         trace_id="0" * 32,
         span_id="0" * 16,
+        request_span_id="1" * 16,
         scheduled_ns=START - 7 * MS,
         queue_ns=3 * MS,
         anchor=ANCHOR,

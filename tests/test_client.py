@@ -212,10 +212,11 @@ def test_usage_is_asked_for_and_taken(healthy: list[AttemptRecord]) -> None:
 
 
 def test_each_attempt_has_ids_of_its_own(healthy: list[AttemptRecord]) -> None:
-    """As W3C trace context has them."""
+    """As W3C trace context has them; all are in the run's trace."""
     first, second = healthy
-    assert (len(first.trace_id), len(first.span_id)) == (32, 16)
-    assert first.trace_id != second.trace_id
+    assert (len(first.trace_id), len(first.span_id), len(first.request_span_id)) == (32, 16, 16)
+    assert first.trace_id == second.trace_id
+    assert len({first.span_id, second.span_id, first.request_span_id, second.request_span_id}) == 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux stamps what it receives")

@@ -52,6 +52,7 @@ ROOMS: tuple[Room, ...] = (
     room(1, "secrets"),
     room(1, "prompt_mask"),
     room(1, "sse"),
+    room(1, "trace_ids"),
     room(1, "dialects"),
     room(1, "tool_calls"),
     room(2, "suite"),

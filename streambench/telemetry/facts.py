@@ -14,6 +14,11 @@ Value: TypeAlias = str | bool | int | float | tuple[str, ...]
 Attributes: TypeAlias = Mapping[str, Value]
 
 
+def known(attributes: Mapping[str, Value | None]) -> dict[str, Value]:
+    """Without those that are None: an unknown is left out, never sent as zero."""
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
 @dataclass(frozen=True, slots=True)
 class SpanId:
     """Where a span is: 32 and 16 lower-case hexadecimal digits, as in a `traceparent`."""

@@ -55,6 +55,7 @@ ABOUT = Circumstances(
     attempt=1,
     trace_id="0" * 32,
     span_id="0" * 16,
+    request_span_id="1" * 16,
     scheduled_ns=START_NS,
     queue_ns=0,
     anchor=Anchor(wall_ns=0, monotonic_ns=0),

@@ -1,0 +1,165 @@
+"""What every span of a run needs to know of it, read once from its header."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from streambench.health import Thresholds, thresholds_of
+from streambench.records import AttemptRecord, RunHeader, RunTrace
+from streambench.telemetry.facts import SpanId, Value
+from streambench.telemetry.settings import Compat
+from streambench.trace_ids import model_span_id
+
+PATH = "/chat/completions"
+
+_NUMBERS: Mapping[str, str] = {
+    "max_tokens": "gen_ai.request.max_tokens",
+    "max_completion_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "top_k": "gen_ai.request.top_k",
+    "frequency_penalty": "gen_ai.request.frequency_penalty",
+    "presence_penalty": "gen_ai.request.presence_penalty",
+    "seed": "gen_ai.request.seed",
+}
+_WHOLE = frozenset({"max_tokens", "max_completion_tokens", "top_k", "seed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model of the config as its spans tell it."""
+
+    alias: str
+    asked: str
+    """Its name at the gateway."""
+    gateway: str
+    span: SpanId
+    common: Mapping[str, Value]
+    """Attributes of spans and points alike: operation, provider, model, server."""
+    request: Mapping[str, Value]
+    """Of the request span alone: the parameters."""
+    url: str | None
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A run's header in the words of its spans."""
+
+    header: RunHeader
+    trace: RunTrace
+    models: Mapping[str, Model]
+    everywhere: Mapping[str, Value]
+    """Attributes of each span."""
+    thresholds: Thresholds
+    prompt_params: Mapping[str, Mapping[str, Value]]
+    """What a prompt's own params add or change, by prompt id."""
+    compat: frozenset[Compat] = field(default_factory=frozenset)
+
+    @property
+    def run_span(self) -> SpanId:
+        return SpanId(self.trace.trace_id, self.trace.span_id, self.trace.sampled)
+
+    def wall_ns(self, record: AttemptRecord) -> int:
+        """The attempt's start on the wall clock."""
+        return self.header.anchor_wall_ns(record.segment) + record.start_at_ns
+
+
+def about_run(header: RunHeader, compat: frozenset[Compat] = frozenset()) -> About:
+    """All that is known before the first request."""
+    config = header.config
+    trace = header.trace or _derived(header)
+    gateways = config.get("gateways") or {}
+    models = [_model(plain, gateways, trace) for plain in config.get("models") or ()]
+    catalogue = header.suite.get("catalogue") or {}
+    return About(
+        header=header,
+        trace=trace,
+        models={model.alias: model for model in models},
+        everywhere={
+            "streambench.run.id": header.run_id,
+            "streambench.suite.name": str(header.suite.get("name", "")),
+            "streambench.suite.hash": str(header.suite.get("hash", "")),
+        },
+        thresholds=thresholds_of(config),
+        prompt_params={name: parameters(facts.get("params") or {}) for name, facts in catalogue.items()},
+        compat=compat,
+    )
+
+
+def parameters(params: Mapping[str, Any]) -> dict[str, Value]:
+    """A request's parameters under the convention's names; of others nothing is told."""
+    told: dict[str, Value] = {}
+    for name, attribute in _NUMBERS.items():
+        value = params.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            told[attribute] = int(value) if name in _WHOLE else float(value)
+    choices = params.get("n")
+    if isinstance(choices, int) and not isinstance(choices, bool) and choices != 1:
+        told["gen_ai.request.choice.count"] = choices
+    stop = params.get("stop")
+    if isinstance(stop, str) or (isinstance(stop, list) and all(isinstance(one, str) for one in stop)):
+        told["gen_ai.request.stop_sequences"] = (stop,) if isinstance(stop, str) else tuple(stop)
+    effort = params.get("reasoning_effort")
+    if isinstance(effort, str):
+        told["gen_ai.request.reasoning.level"] = effort
+    tier = params.get("service_tier")
+    if isinstance(tier, str):
+        told["openai.request.service_tier"] = tier
+    wanted = params.get("response_format")
+    if isinstance(wanted, Mapping):
+        told["gen_ai.output.type"] = "text" if wanted.get("type") == "text" else "json"
+    return told
+
+
+def _model(plain: Mapping[str, Any], gateways: Mapping[str, Any], trace: RunTrace) -> Model:
+    alias, asked, name = str(plain.get("alias")), str(plain.get("model")), str(plain.get("gateway"))
+    gateway = gateways.get(name) or {}
+    base = str(gateway.get("base_url") or "")
+    return Model(
+        alias=alias,
+        asked=asked,
+        gateway=name,
+        span=SpanId(trace.trace_id, model_span_id(trace, alias), trace.sampled),
+        common={
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": str(gateway.get("provider") or "openai"),
+            "gen_ai.request.model": asked,
+            **_server(base),
+        },
+        request=parameters(plain.get("params") or {}),
+        url=_url(base),
+        path=_path(base),
+    )
+
+
+def _server(base: str) -> dict[str, Value]:
+    """Nothing for the embedded gateway: its port is another in each run."""
+    url = urlsplit(base)
+    if not url.hostname:
+        return {}
+    return {"server.address": url.hostname, "server.port": url.port or (443 if url.scheme == "https" else 80)}
+
+
+def _path(base: str) -> str | None:
+    url = urlsplit(base)
+    return url.path.rstrip("/") + PATH if url.hostname else None
+
+
+def _url(base: str) -> str | None:
+    """Without a user, a password or a query."""
+    url = urlsplit(base)
+    if not url.hostname:
+        return None
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    return f"{url.scheme}://{host}{f':{url.port}' if url.port else ''}{_path(base)}"
+
+
+def _derived(header: RunHeader) -> RunTrace:
+    """Of a run from before ids were kept: its requests have traces of their own, and the run's comes from its name."""
+    digest = hashlib.sha256(header.run_id.encode()).hexdigest()
+    return RunTrace(digest[:32], digest[32:48], shape="request")
