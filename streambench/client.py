@@ -30,7 +30,7 @@ from streambench.errors import ConfigError, Problem
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
-from streambench.suite import Prompt
+from streambench.suite import Prompt, texts_of
 from streambench.tool_calls import declared_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
@@ -66,6 +66,8 @@ class Traced:
 
     run: RunTrace
     carrier: Carrier = lambda _trace_id, _span_id: {}
+    wants_text: bool = False
+    """Whether records are to have the text, even where the journal does not keep it."""
 
     def first_try(self) -> Try:
         """Of a new request, in the run's trace or in one of its own."""
@@ -139,7 +141,12 @@ class Client:
         task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body, self._traced.headers(of)))
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
-        reader = TapeReader(exchange.tape, keep_text=self._config.keep_text, schemas=schemas, limits=self._limits)
+        reader = TapeReader(
+            exchange.tape,
+            keep_text=self._config.keep_text or self._traced.wants_text,
+            schemas=schemas,
+            limits=self._limits,
+        )
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
         return _Held(exchange, reader, task, asks_usage=asks_usage)
 
@@ -200,7 +207,7 @@ class Client:
     def _mask_of(self, prompt_id: str) -> PromptMask:
         """Made when it is first needed, once a prompt."""
         if prompt_id not in self._masks:
-            self._masks[prompt_id] = PromptMask(_texts(self._prompts[prompt_id]))
+            self._masks[prompt_id] = PromptMask(texts_of(self._prompts[prompt_id]))
         return self._masks[prompt_id]
 
     def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
@@ -426,16 +433,6 @@ class _Watch:
 
     def _wait_for(self, due: int, now: int) -> None:
         self._handle = self._exchange.loop.call_at(self._deadlines.next_look(now, due) / NS, self._look)
-
-
-def _texts(prompt: Prompt) -> Iterator[str]:
-    for message in prompt.messages:
-        content = message.get("content")
-        parts = content if isinstance(content, list | tuple) else [content]
-        for part in parts:
-            text = part.get("text") if isinstance(part, Mapping) else part
-            if isinstance(text, str):
-                yield text
 
 
 def _in_context_of(exchange: Exchange, call: Any) -> asyncio.Task[None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,16 @@ def suite_from(document: Document, name: str, at: KeyPath = ()) -> Suite:
     if reading.problems:
         raise SuiteError(reading.problems)
     return Suite(name, prompts, hash_of(prompts))
+
+
+def texts_of(prompt: Prompt) -> Iterator[str]:
+    """Every text that is sent, of whatever role."""
+    for message in prompt.messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list | tuple) else [content]:
+            text = part.get("text") if isinstance(part, Mapping) else part
+            if isinstance(text, str):
+                yield text
 
 
 def hash_of(prompts: Iterable[Prompt]) -> str:

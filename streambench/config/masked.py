@@ -9,11 +9,30 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
+from streambench.suite import texts_of
 
 if TYPE_CHECKING:
     from streambench.config.schema import Config, FileGateway, Load, Model
 
 MAX_TEXT = 200
+
+TOLD_PARAMS = frozenset(
+    {
+        "max_tokens",
+        "max_completion_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "frequency_penalty",
+        "presence_penalty",
+        "seed",
+        "n",
+        "stop",
+        "reasoning_effort",
+        "service_tier",
+    }
+)
+"""Of a prompt's own params those that are settings, not words."""
 
 
 def masked_config(config: Config) -> dict[str, Any]:
@@ -40,6 +59,19 @@ def masked_config(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "output": str(config.output),
         "keep_text": config.keep_text,
+    }
+
+
+def prompt_catalogue(config: Config) -> dict[str, dict[str, Any]]:
+    """What may be told of each prompt, by its id: tags, how many messages and characters, and settings; no text."""
+    return {
+        prompt.id: {
+            "tags": list(prompt.tags),
+            "messages": len(prompt.messages),
+            "chars": sum(map(len, texts_of(prompt))),
+            "params": _params({k: v for k, v in prompt.params.items() if k in TOLD_PARAMS}, config.secrets),
+        }
+        for prompt in config.suite.prompts
     }
 
 

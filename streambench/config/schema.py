@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from streambench.config.masked import masked_config, masked_gateway
+from streambench.config.masked import masked_config, masked_gateway, prompt_catalogue
 from streambench.config.values import (
     base_url,
     folder,
@@ -332,3 +332,7 @@ class Config(Settings):
     def masked(self) -> dict[str, Any]:
         """The config as plain JSON data for the run's header: no key, no password, no prompt."""
         return masked_config(self)
+
+    def catalogue(self) -> dict[str, dict[str, Any]]:
+        """What the run's header tells of each prompt, by id: tags, lengths, settings, and no text."""
+        return prompt_catalogue(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from streambench.engines.guard import retry_policy
-from streambench.engines.local import Job, Measured, Watcher, conclude, measure
+from streambench.engines.listeners import NoTelemetry, Telemetry, Watcher
+from streambench.engines.local import Job, Measured, conclude, measure
 
-__all__ = ["Job", "Measured", "Watcher", "conclude", "measure", "retry_policy"]
+__all__ = ["Job", "Measured", "NoTelemetry", "Telemetry", "Watcher", "conclude", "measure", "retry_policy"]

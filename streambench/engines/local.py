@@ -13,24 +13,26 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from streambench.client import Client, Instruments
+from streambench.client import Client, Instruments, Traced
 from streambench.clock import NS, Anchor, take_anchor
 from streambench.config import Config
 from streambench.engines.guard import Guard, Voice
+from streambench.engines.listeners import NoTelemetry, Telemetry, Watcher
 from streambench.errors import DiskError
 from streambench.gates import Caps
 from streambench.lag import LagSampler
 from streambench.plan import Plan
-from streambench.records import SCHEMA, AttemptRecord, Resumption, RunEnd, RunHeader, Stamps, Ticket
+from streambench.records import SCHEMA, AttemptRecord, Resumption, RunEnd, RunHeader, RunTrace, Stamps, Ticket
 from streambench.results import Journal
 from streambench.resume import Continued, Origin
-from streambench.runner import Pace, PhaseEnd, Runner, Sink
+from streambench.runner import Pace, PhaseEnd, Policy, Runner, Sink
 from streambench.timers import LoopClock
+from streambench.trace_ids import new_run_trace
 from streambench.transport import Hub
 
 WARMUP_LANES = 8
@@ -51,18 +53,6 @@ Status = Literal[
 ]
 
 
-class Watcher(Protocol):
-    """Is told how the run goes, on the event loop: it must be quick. `end` is of a request, with its last attempt."""
-
-    def phase(self, name: str) -> None: ...
-
-    def begin(self, ticket: Ticket) -> None: ...
-
-    def landed(self, ticket: Ticket) -> None: ...
-
-    def end(self, record: AttemptRecord) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to measure: the resolved config, its plan, the gateways' addresses, and where the results go."""
@@ -80,6 +70,9 @@ class Job:
     origin: Origin = field(default_factory=Origin)
     continued: Continued | None = None
     """None is a new run in a folder of its own."""
+    trace: RunTrace = field(default_factory=new_run_trace)
+    """Of a new run; one that goes on keeps that of its header."""
+    telemetry: Telemetry = field(default_factory=NoTelemetry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +90,11 @@ async def measure(job: Job) -> Measured:
     clock = LoopClock()
     anchor = take_anchor()
     instruments = Instruments(clock, anchor, LagSampler(clock), Hub(clock))
-    client = Client(job.config, job.base_urls, instruments)
+    trace = _trace_of(job)
+    traced = Traced(trace, job.telemetry.carrier, job.telemetry.wants_text)
+    client = Client(job.config, job.base_urls, instruments, traced)
     journal = _open_journal(job, client, anchor)
+    job.telemetry.opened(journal.header)
     job.on_journal(journal.folder)
     instruments.lag.start()
     try:
@@ -130,17 +126,18 @@ class _Session:
         self._client = client
         self._journal = journal
         self._phase = self._shown = "starting"
+        self._telemetry = job.telemetry
         voice = Voice(lambda why: self._runner.stop(why), job.on_notice, self._paused)
         self._guard = Guard(job.config, instruments.anchor, voice)
         self._runner = Runner(
             arm=client.arm,
             clock=instruments.clock,
-            sinks=_marked((journal.append, self._guard.attempt, _young_garbage()), job),
+            sinks=_marked((_kept(journal, job), self._guard.attempt, job.telemetry.attempt, _young_garbage()), job),
             caps=_caps(job.config),
             on_fire=self._fired,
-            on_quiet=job.watcher.landed,
+            on_quiet=self._landed,
             on_end=self._ended,
-            policy=self._guard.policy,
+            policy=self._policy(),
         )
 
     async def run(self) -> Measured:
@@ -179,11 +176,28 @@ class _Session:
 
     def _fired(self, ticket: Ticket) -> None:
         self._guard.fired(ticket)
+        self._telemetry.begun(ticket)
         self._job.watcher.begin(ticket)
+
+    def _landed(self, ticket: Ticket) -> None:
+        self._telemetry.landed(ticket)
+        self._job.watcher.landed(ticket)
 
     def _ended(self, record: AttemptRecord) -> None:
         self._guard.over(record)
+        self._telemetry.over(record)
         self._job.watcher.end(record)
+
+    def _policy(self) -> Policy:
+        """The guard's; and new requests wait where telemetry could not keep up."""
+        policy, now_ns = self._guard.policy, self._instruments.clock.now_ns
+
+        def held_until(ticket: Ticket) -> int:
+            held_ns = self._telemetry.held_ns()
+            until = policy.held_until(ticket)
+            return max(until, now_ns() + held_ns) if held_ns else until
+
+        return replace(policy, held_until=held_until)
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
@@ -295,6 +309,18 @@ def _open_journal(job: Job, client: Client, anchor: Anchor) -> Journal:
     return journal
 
 
+def _trace_of(job: Job) -> RunTrace:
+    before = job.continued.journal.header.trace if job.continued else None
+    return before or job.trace
+
+
+def _kept(journal: Journal, job: Job) -> Sink:
+    """The journal, without the text that only telemetry asked for."""
+    if job.config.keep_text or not job.telemetry.wants_text:
+        return journal.append
+    return lambda record: journal.append(replace(record, text=None, reasoning_text=None))
+
+
 def _resumption(continued: Continued, origin: Origin, stamps: Stamps, anchor: Anchor) -> Resumption:
     return Resumption(
         segment=continued.journal.segment,
@@ -333,7 +359,12 @@ def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:
         monotonic_ns=anchor.monotonic_ns,
         seed=config.seed,
         config=config.masked(),
-        suite={"name": config.suite.name, "hash": config.suite.hash, "prompts": len(config.suite.prompts)},
+        suite={
+            "name": config.suite.name,
+            "hash": config.suite.hash,
+            "prompts": len(config.suite.prompts),
+            "catalogue": config.catalogue(),
+        },
         requests_planned=len(job.plan.measure),
         simulated=job.simulated,
         stamps=client.stamps,
@@ -341,6 +372,7 @@ def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:
         host=_host(),
         config_file=job.origin.config_file,
         overrides=job.origin.overrides,
+        trace=job.trace,
     )
 
 
