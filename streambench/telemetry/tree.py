@@ -58,8 +58,8 @@ def requests_of(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
 def request_spans(group: Sequence[AttemptRecord], about: About, content: Attributes | None = None) -> list[SpanFacts]:
     """The spans of one request: its attempts', where they have any, then its own. `group` is not empty."""
     first, last = group[0], group[-1]
-    model = _model_of(first, about)
-    own = SpanId(first.trace_id, _request_span_id(first), about.trace.sampled or about.trace.shape == "request")
+    model = model_of(first, about)
+    own = SpanId(first.trace_id, request_span(first), about.trace.sampled or about.trace.shape == "request")
     spans = []
     if len(group) > 1 or about.trace.attempts == "always":
         spans = [_attempt_span(record, own, model, about) for record in group]
@@ -341,7 +341,7 @@ def shift_ns(group: Sequence[AttemptRecord]) -> int:
     return group[-1].start_at_ns - group[0].start_at_ns
 
 
-def _model_of(record: AttemptRecord, about: About) -> Model:
+def model_of(record: AttemptRecord, about: About) -> Model:
     alias = record.ticket.model
     found = about.models.get(alias)
     if found is not None:
@@ -350,7 +350,7 @@ def _model_of(record: AttemptRecord, about: About) -> Model:
     return Model(alias, record.model_asked or alias, record.ticket.gateway, span, {}, {}, None, None)
 
 
-def _request_span_id(record: AttemptRecord) -> str:
+def request_span(record: AttemptRecord) -> str:
     """Of a record from before they were kept: drawn from the attempt's."""
     return record.request_span_id or hashlib.sha256(record.span_id.encode()).hexdigest()[:16]
 
