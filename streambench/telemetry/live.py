@@ -45,7 +45,7 @@ class Outlet(Protocol):
 
     def log(self, log: LogFacts) -> None: ...
 
-    def observe(self, observation: Observation) -> None: ...
+    def record(self, observation: Observation) -> None: ...
 
     def active(self, change: int, attributes: Attributes) -> None: ...
 
@@ -162,7 +162,7 @@ class Live:
             told: dict[str, Value] = {**{name: request.attributes[name] for name in _ON_EVENT}, **content}
             outlet.log(LogFacts(names.CONTENT_EVENT, request.end_ns, request.id, told))
         if group[0].ticket.phase == "measure":
-            outlet.observe(observed(group, about))
+            outlet.record(observed(group, about))
 
     def _content(self, record: AttemptRecord) -> dict[str, Value]:
         if self._private is None:

@@ -45,7 +45,7 @@ class Kept:
     def log(self, log: LogFacts) -> None:
         self.logs.append(log)
 
-    def observe(self, observation: Observation) -> None:
+    def record(self, observation: Observation) -> None:
         self.points.append(observation)
 
     def active(self, change: int, attributes: Attributes) -> None:

@@ -1,0 +1,105 @@
+"""One run's telemetry from its settings to its end: what listens, what is carried, and what became of it all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from streambench.records import AttemptRecord, RunEnd, RunHeader, RunTrace
+from streambench.telemetry.about import about_run
+from streambench.telemetry.facts import SpanId
+from streambench.telemetry.live import CROWDED, LOOK_S, Live, Private
+from streambench.telemetry.pipeline import Delivery, Pipeline, open_pipeline
+from streambench.telemetry.propagation import Carrier, make_carrier, no_carrier
+from streambench.telemetry.run_tree import run_spans
+from streambench.telemetry.settings import Settings
+from streambench.telemetry.tree import request_spans, requests_of
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a run's telemetry. `fault` is an error of ours, which cost spans."""
+
+    delivery: Delivery
+    metrics_error: str | None = None
+    fault: str | None = None
+    unsent: int = 0
+    """Spans that were not even tried, as others before them had failed."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything is known to have arrived."""
+        told = self.delivery
+        return (
+            told.known
+            and told.delivered == told.ended
+            and not self.unsent
+            and self.fault is None
+            and self.metrics_error is None
+        )
+
+
+class Session:
+    """What the engine's telemetry is while a run goes on; `close` ends it."""
+
+    def __init__(self, settings: Settings, trace: RunTrace, version: str, private: Private | None = None) -> None:
+        """Raises ConfigError for what of the environment cannot be used."""
+        self._settings = settings
+        self._trace = trace
+        self._version = version
+        self._pipeline: Pipeline | None = None
+        carrier: Carrier = make_carrier(self._sampled) if settings.propagate else no_carrier
+        self.live = Live(settings, self._opened, carrier, private)
+
+    def close(self, records: Sequence[AttemptRecord], end: RunEnd | None) -> Outcome | None:
+        """Sends what is left, for the settings' deadline at most. None where nothing was ever opened."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            return None
+        deadline_s = self._settings.deadline_s
+        self.live.finish(records, end, deadline_s / 2)
+        delivery = pipeline.close(deadline_s / 2)
+        return Outcome(delivery, pipeline.metrics_error, self.live.fault)
+
+    def _opened(self, header: RunHeader) -> Pipeline:
+        self._trace = header.trace or self._trace
+        self._pipeline = open_pipeline(self._settings, run_id=header.run_id, version=self._version)
+        return self._pipeline
+
+    def _sampled(self, trace_id: str) -> bool:
+        """As the sampler will decide once the trace's first span is there; without traces of ours, the gateway's
+        spans are all there is, and worth keeping.
+        """
+        if self._pipeline is None or not self._pipeline.traces:
+            return True
+        if trace_id != self._trace.trace_id:
+            return self._pipeline.sampled(trace_id)
+        above = self._trace.parent_span_id
+        parent = None if above is None else SpanId(trace_id, above, self._trace.sampled)
+        return self._pipeline.sampled(trace_id, parent=parent)
+
+
+def send(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd | None, settings: Settings) -> Outcome:
+    """The spans of a run that is over, once more or for the first time, with the ids that they have anyway.
+
+    Waits for a slow collector; of one that does not take them no more is asked. Points are not sent: they would count
+    twice. Raises ConfigError.
+    """
+    about, kept = about_run(header, settings.compat), list(records)
+    version = str(header.versions.get("streambench", ""))
+    pipeline = open_pipeline(settings, run_id=header.run_id, version=version)
+    spans = chain(
+        chain.from_iterable(request_spans(group, about) for group in requests_of(kept)),
+        run_spans(about, kept, end),
+    )
+    nobody, left = threading.Event(), 0
+    for span in spans:
+        while pipeline.pressure > CROWDED:
+            nobody.wait(LOOK_S)
+        if pipeline.delivery.failed or pipeline.delivery.lost:
+            left += 1
+        else:
+            pipeline.emit(span)
+    return Outcome(pipeline.close(settings.deadline_s), unsent=left)
