@@ -1,16 +1,15 @@
 """A run that was stopped, however it was stopped, goes on where it was and ends as if it had never been.
 
-Everything here is real: processes, signals, a full disk, the simulator over a socket.
+Everything here is real: processes, signals, a full disk, the simulator over a socket. Only loading is shared.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from scripted_gateway import ScriptedGateway, Seen, error, streamed
-from test_cli import KEY, MARK, MODELS, PROMPTS, Home, Ran, Started, home
+from test_cli import KEY, MARK, MODELS, PROMPTS, Home, Ran, Started
+from warm_process import WarmProcess
 
 from streambench.errors import ConfigError, ResultsError
 from streambench.health import judge
@@ -32,8 +32,6 @@ from streambench.resume import changes, given_again, kept_overrides, left_of
 from streambench.secrets import Secrets
 from streambench.simulator.process import SimulatorProcess
 from streambench.testing import MS, make_end, make_header, make_record
-
-__all__ = ["home"]  # a fixture
 
 REQUESTS = 72
 """2 models, 3 prompts, 12 repeats."""
@@ -208,8 +206,9 @@ def stopped_run(parent: Path, count: int = 3) -> Path:
     return journal.folder
 
 
-def test_a_journal_torn_anywhere_is_whole_after_a_resumption(tmp_path: Path) -> None:
+def test_a_journal_torn_anywhere_is_whole_after_a_resumption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut at each byte of the last line: what is left of it goes, and the next record is a line of its own."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # 2,000 of them would be the disk's time, not ours
     folder = stopped_run(tmp_path)
     whole = (folder / RECORDS).read_bytes()
     start = whole.rindex(b"\n", 0, -1) + 1
@@ -335,6 +334,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- whole runs
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path, WarmProcess)
+    yield home
+    home.close()
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A simulator that outlives the runs."""
@@ -352,7 +358,7 @@ def long_config(home: Home, hub: Mapping[str, Any], **keys: Any) -> str:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, hub: dict[str, Any]) -> Ran:
-    home = Home(tmp_path_factory.mktemp("unbroken"))
+    home = Home(tmp_path_factory.mktemp("unbroken"), WarmProcess)
     ran = home.run(long_config(home, hub), "--quiet")
     assert ran.code == 0
     return ran
@@ -464,22 +470,12 @@ def test_interrupted_twice(home: Home, hub: dict[str, Any]) -> None:
     assert counts_of(ran)["slow"] == (12, {"ok": 12}, 0, 1, 12)
 
 
-def small_files(limit: int) -> Callable[[], None]:
-    """No file may pass so many bytes: a disk that is full."""
-
-    def limited() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return limited
-
-
 def test_a_full_disk_twice(home: Home, hub: dict[str, Any], unbroken: Ran) -> None:
     """Once in the run and once in the resumption; when there is room, the third part ends it."""
-    started = home.start("run", long_config(home, hub), preexec_fn=small_files(20_000))
+    started = home.start("run", long_config(home, hub), file_limit=20_000)
     first = started.end()
     assert first.code == 3
-    second = go_on(home, started.results, preexec_fn=small_files(45_000)).end()
+    second = go_on(home, started.results, file_limit=45_000).end()
     assert second.code == 3
     (line,) = [line for line in second.err.splitlines() if line.startswith("error: ")]
     assert f"its {len(second.run.records)} records are kept" in line
