@@ -77,7 +77,8 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class PhaseEnd:
     """Instants are monotonic; `fired` counts requests, however often each was tried. `stopped` says why the plan was
-    left before its end, `skipped` how many requests of it were left out although it went on.
+    left before its end, `skipped` how many requests of it were left out although it went on, `unfinished` how many of
+    those fired were broken off, or were to be tried again and were not.
     """
 
     started_ns: int
@@ -85,6 +86,7 @@ class PhaseEnd:
     fired: int
     stopped: Stop | None
     skipped: int = 0
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Runner:
         self._stopped: Stop | None = None
         self._stopping = asyncio.Event()
         self._under_way: set[Armed] = set()
+        self._broken_off = 0
 
     @property
     def under_way(self) -> int:
@@ -178,7 +181,7 @@ class Runner:
         finally:
             limit.cancel()
             await self._collected(collecting, quiet)
-        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped)
+        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped, line.unfinished + self._broken_off)
 
     async def _until_sent(self, sending: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
         """A collector that dies can keep nothing more: what is under way is broken off rather than paid for in vain."""
@@ -204,6 +207,7 @@ class Runner:
             record = await each.armed.record()
             for sink in self._sinks:
                 sink(record)
+            self._broken_off += record.failure is not None and record.failure.kind == "cancelled"
             if each.taken is None:
                 self._on_end(record)
             elif not each.taken.done():
@@ -244,10 +248,12 @@ class Runner:
     def over(self, record: AttemptRecord) -> None:
         self._on_end(record)
 
-    async def again(self, armed: Armed, record: AttemptRecord) -> Armed | None:
-        """The request's next attempt, once its wait is over; None if there is to be none."""
-        wait_s = None if self._stopped else self._policy.retry(record)
-        if wait_s is None or not await self.sleep_until(self._clock.now_ns() + round(wait_s * NS)):
+    def retry_wait_s(self, record: AttemptRecord) -> float | None:
+        return self._policy.retry(record)
+
+    async def again(self, armed: Armed, wait_s: float) -> Armed | None:
+        """The request's next attempt, once its wait is over; None if the run was stopped first."""
+        if not await self.sleep_until(self._clock.now_ns() + round(wait_s * NS)):
             return None
         return await armed.again()
 
@@ -367,6 +373,7 @@ class _Line:
     ) -> None:
         self.fired = 0
         self.skipped = 0
+        self.unfinished = 0
         self.fault: Exception | None = None
         self._runner = runner
         self._armoury = armoury
@@ -415,8 +422,10 @@ class _Line:
         record: AttemptRecord | None = None
         while quiet is not None and (taken := await self._record_of(quiet)) is not None:
             record = taken
-            again = await self._runner.again(quiet.armed, record)
+            wait_s = self._runner.retry_wait_s(record)
+            again = None if wait_s is None else await self._runner.again(quiet.armed, wait_s)
             quiet = None if again is None else await self._dispatch(again, due)
+            self.unfinished += wait_s is not None and quiet is None
         if record is not None and quiet is None:
             self._runner.over(record)
 
