@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.engines.guard import retry_policy
-from streambench.engines.local import Job, Measured, Watcher, conclude, measure
+from streambench.engines.guard import retry_policy, spent_already
+from streambench.engines.local import Job, Measured, Status, Watcher, conclude, measure
 
-__all__ = ["Job", "Measured", "Watcher", "conclude", "measure", "retry_policy"]
+__all__ = ["Job", "Measured", "Status", "Watcher", "conclude", "measure", "retry_policy", "spent_already"]

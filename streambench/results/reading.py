@@ -29,6 +29,8 @@ class Run:
     records: tuple[AttemptRecord, ...]
     end: RunEnd | None
     warnings: tuple[str, ...]
+    took_ns: int = 0
+    """The time of all parts, each from its anchor to its end; of a part that was killed, to its last recorded end."""
 
     # pandas takes half a second to import, which a reader of plain records need not pay.
 
@@ -65,7 +67,8 @@ def load(folder: str | Path) -> Run:
     records = tuple(_read_records(path / RECORDS, warnings))
     _check_segments(path, header, records)
     ends = [_read_end(path / end_name(segment), warnings) for segment in range(len(header.resumed) + 1)]
-    return Run(path, header, records, _end_of_all(ends, records), tuple(warnings))
+    took_ns = sum(_took_ns(end, segment, records) for segment, end in enumerate(ends))
+    return Run(path, header, records, _end_of_all(ends, records), tuple(warnings), took_ns)
 
 
 def _check_segments(path: Path, header: RunHeader, records: Sequence[AttemptRecord]) -> None:
@@ -140,6 +143,13 @@ def _lag_of_all(lags: Sequence[Mapping[str, int | None]]) -> dict[str, int | Non
             known.setdefault(name, []).extend([] if value is None else [value])
     join = {name: sum if name == "n" else max for name in known}
     return {name: join[name](values) if values else None for name, values in known.items()}
+
+
+def _took_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord]) -> int:
+    if end is not None:
+        return end.ended_at_ns
+    of_part = (record for record in records if record.segment == segment)
+    return max((record.start_at_ns + record.ended_ns for record in of_part), default=0)
 
 
 def _measured_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord]) -> int:
