@@ -71,6 +71,7 @@ ROOMS: tuple[Room, ...] = (
     room(3, "frames", "pandas", "numpy"),
     room(3, "results"),
     room(4, "gates", "asyncio_throttle"),
+    room(4, "armoury"),
     room(4, "runner"),
     room(4, "resume"),
     room(4, "stats", pandas="takes the frames that frames makes", numpy="counts on the columns of those frames"),
