@@ -44,6 +44,8 @@ class WarmProcess:
         file_limit: int | None = None,
     ) -> None:
         """`file_limit`: bytes that no file may pass, as on a full disk."""
+        for file in (out, err):
+            file.touch()
         self._process = _context().Process(target=_command, args=(arguments, out, err, cwd, env, file_limit))
         self._process.start()
 
@@ -69,7 +71,7 @@ def _command(
     arguments: Sequence[str], out: Path, err: Path, cwd: Path, env: Mapping[str, str], file_limit: int | None
 ) -> None:
     for number, file in ((1, out), (2, err)):
-        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.dup2(os.open(file, os.O_WRONLY), number)
     sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))  # noqa: SIM115
     os.chdir(cwd)
     os.environ.clear()
