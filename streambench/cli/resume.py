@@ -52,12 +52,12 @@ def _go_on(journal: Journal, config_file: Path | None, overrides: tuple[str, ...
     run = load(journal.folder)
     plan = session.plan_of(config, Path(origin.config_file or ""))
     left = left_of(plan, run.records, _is_retried(config), _is_refused(config))
-    if not quiet:
-        click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
     continued = Continued(journal, run.records, left, run.took_ns)
     trip = _spent_already(config, continued)
     if trip is not None:
         click.echo(f"error: {_advice(trip)}", err=True)
+    elif not quiet:
+        click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
     if left.plan.measure and trip is None:
         return session.measure(config, left.plan, origin, continued, quiet=quiet)
     return session.conclude(continued, origin, run.end, trip)
