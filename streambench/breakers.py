@@ -46,6 +46,8 @@ class Trip:
 
     status: Literal["key_refused", "failure_share", "budget"]
     reason: str
+    key: str | None = None
+    """Of a spent budget: its key in the config, which is to be raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Tally:
         """An attempt has its record. Its cost is what the gateway stated, or its tokens by their price."""
         own = self.account(record.ticket.model)
         return self._with(record.ticket.model, _spent(replace(own, in_flight=own.in_flight - 1), record, price))
+
+    def recorded(self, record: AttemptRecord, price: Price | None = None) -> Tally:
+        """An attempt of an earlier part of the run: sent and paid for. Failures are counted anew in each part."""
+        return self.fired(record.ticket).landed(record, price)
 
     def over(self, record: AttemptRecord) -> Tally:
         """A request is over, with this as its last attempt. One that we cancelled ourselves is no failure."""
@@ -163,22 +169,29 @@ def too_many_failed(rules: Rules, tally: Tally) -> Trip | None:
 def spent(budget: Budget, tally: Tally) -> Trip | None:
     """Nothing is left for another request, once what is in flight is counted."""
     if budget.requests is not None and tally.sent >= budget.requests:
-        return Trip("budget", f"the budget of {budget.requests:,} requests is spent")
+        return Trip("budget", f"the budget of {budget.requests:,} requests is spent", "budget.requests")
     if budget.tokens is not None:
         now, coming = tally.tokens()
         if now + coming >= budget.tokens:
-            return _out_of(f"{budget.tokens:,} tokens", f"{now:,.0f}", f"{coming:,.0f}" if coming else None)
+            return _out_of("tokens", f"{budget.tokens:,} tokens", f"{now:,.0f}", f"{coming:,.0f}" if coming else None)
     if budget.usd is not None:
         now, coming = tally.usd()
         if now + coming >= budget.usd:
-            return _out_of(f"{budget.usd:g} USD", f"{now:.4g}", f"{coming:.4g}" if coming else None)
+            return _out_of("usd", f"{budget.usd:g} USD", f"{now:.4g}", f"{coming:.4g}" if coming else None)
     return None
 
 
+def spent_before(budget: Budget, tally: Tally, took_s: float) -> Trip | None:
+    """Nothing is left for a run to go on with, after what its earlier parts sent and the seconds they took."""
+    if budget.duration_s is not None and took_s >= budget.duration_s:
+        return out_of_time(budget)
+    return spent(budget, tally)
+
+
 def out_of_time(budget: Budget) -> Trip:
-    return Trip("budget", f"the budget of {budget.duration_s or 0:g} s is spent")
+    return Trip("budget", f"the budget of {budget.duration_s or 0:g} s is spent", "budget.duration")
 
 
-def _out_of(budget: str, now: str, coming: str | None) -> Trip:
+def _out_of(key: str, budget: str, now: str, coming: str | None) -> Trip:
     in_flight = f", and about {coming} in flight" if coming else ""
-    return Trip("budget", f"the budget of {budget} is spent: {now} so far{in_flight}")
+    return Trip("budget", f"the budget of {budget} is spent: {now} so far{in_flight}", f"budget.{key}")

@@ -132,6 +132,9 @@ class AttemptRecord:
 
     ticket: Ticket
     attempt: int
+    """From 1 up. A resumed part counts on from the parts before, but for attempts that were broken off or whose key
+    was refused: they are no tries, and the next has their number again, in a `segment` of its own.
+    """
     trace_id: str
     span_id: str
     scheduled_at_ns: int
@@ -229,6 +232,8 @@ class Resumption:
     host: Mapping[str, Any]
     config_file: str | None = None
     overrides: tuple[str, ...] = ()
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Limits, budgets and breakers that were not as in the run's header, by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +260,8 @@ class RunHeader:
     overrides: tuple[str, ...] = ()
     """`key=value` as given by `--set`; `key=***` where the value may be private."""
     trace: RunTrace | None = None
+    folder: str | None = None
+    """The working folder that the run was begun in: relative paths of its config are looked up there too."""
     resumed: tuple[Resumption, ...] = ()
     """The run's later parts, in order. Each is a file of its own, which `load` joins to the header."""
 

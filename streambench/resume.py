@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -23,7 +23,8 @@ from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
 RequestKey = tuple[Phase, int]
 """A request's phase and seq."""
 
-CHANGEABLE = ("name", "output", "suite.name", "suite.path", "limits.duration_s", "limits.drain_s", "budget", "breakers")
+PLACES = ("name", "output", "suite.name", "suite.path")
+STOPS = ("limits.duration_s", "limits.drain_s", "budget", "breakers")
 """Keys that may differ when a run goes on: where things lie, and when to stop. None decides what is measured."""
 
 _PATHS = ("models", "ca_bundle", "client_cert", "client_key")
@@ -36,10 +37,14 @@ _OPTION = "--set"
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a run's config came from, as its header stores it."""
+    """Where a run's config came from, as the headers store it."""
 
     config_file: str | None = None
     overrides: tuple[str, ...] = ()
+    folder: str | None = None
+    """The working folder that the run was begun in."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Those of STOPS that are not as they were when the run was begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,11 @@ class Left:
 
     plan: Plan
     attempts: Mapping[RequestKey, int]
+    """Not among them are those that a request is not held to: broken off by us, or refused for their key."""
+
+    def tries(self, ticket: Ticket) -> int:
+        """How many of its attempts are used up. The warm-up is done anew, with all of its attempts."""
+        return self.attempts.get(_key(ticket), 0) if ticket.phase == "measure" else 0
 
     def mark(self, record: AttemptRecord, segment: int) -> AttemptRecord:
         """A record of the run's part `segment`, its attempt counted on from those of the parts before."""
@@ -62,29 +72,44 @@ class Continued:
     journal: Journal
     records: tuple[AttemptRecord, ...]
     left: Left
+    took_ns: int = 0
+    """The time that its parts took so far."""
 
 
 # --- the plan
 
 
+Judge = Callable[[AttemptRecord], bool]
+
+
 def left_of(
-    plan: Plan, records: Iterable[AttemptRecord], is_retried: Callable[[AttemptRecord], bool] = lambda _: False
+    plan: Plan,
+    records: Iterable[AttemptRecord],
+    is_retried: Judge = lambda _: False,
+    is_refused: Judge = lambda _: False,
 ) -> Left:
     """The requests without a final record, in the plan's order; the warm-up whole, where anything is left to measure.
 
-    A request's last record is final unless we broke it off ourselves, or `is_retried` says that another attempt was
-    to follow. Raises ResultsError where the records are not of this plan.
+    An attempt that we broke off ourselves, or whose key was refused (`is_refused`), says nothing of its model: it does
+    not count. The last that counts is final unless `is_retried` says that another was to follow. Raises ResultsError
+    where the records are not of this plan.
     """
-    last: dict[RequestKey, AttemptRecord] = {}
-    for record in records:
-        before = last.get(_key(record.ticket))
-        if before is None or record.attempt >= before.attempt:
-            last[_key(record.ticket)] = record
-    _refuse_another_plan(plan, last.values())
-    final = {key for key, record in last.items() if not (_is_cancelled(record) or is_retried(record))}
+    recorded = list(records)
+    _refuse_another_plan(plan, recorded)
+    last = _last_by_request(record for record in recorded if not (_is_cancelled(record) or is_refused(record)))
+    final = {key for key, record in last.items() if not is_retried(record)}
     measure = tuple(ticket for ticket in plan.measure if _key(ticket) not in final)
     left = Plan(plan.warmup if measure else (), _rescheduled(measure, plan.measure), plan.cut)
     return Left(left, {key: record.attempt for key, record in last.items()})
+
+
+def _last_by_request(records: Iterable[AttemptRecord]) -> dict[RequestKey, AttemptRecord]:
+    last: dict[RequestKey, AttemptRecord] = {}
+    for record in records:
+        before = last.setdefault(_key(record.ticket), record)
+        if (record.segment, record.attempt) >= (before.segment, before.attempt):
+            last[_key(record.ticket)] = record
+    return last
 
 
 def _key(ticket: Ticket) -> RequestKey:
@@ -123,9 +148,11 @@ def _work(ticket: Ticket) -> tuple[str, str, int]:
 # --- the config
 
 
-def origin_of(config_file: Path, overrides: Sequence[str], secrets: Secrets) -> Origin:
-    """What to store of where the config came from."""
-    return Origin(str(config_file.absolute()), kept_overrides(overrides, secrets))
+def origin_of(
+    config_file: Path, overrides: Sequence[str], secrets: Secrets, changed: Mapping[str, Any] | None = None
+) -> Origin:
+    """What to store of where the config came from, and of a run that goes on, in what it `changed`."""
+    return Origin(str(config_file.absolute()), kept_overrides(overrides, secrets), str(Path.cwd()), changed or {})
 
 
 def kept_overrides(overrides: Iterable[str], secrets: Secrets) -> tuple[str, ...]:
@@ -148,9 +175,9 @@ def _not_kept(key: str) -> Problem:
 
 
 def origin_in(header: RunHeader) -> Origin:
-    """Where the config was when the run was last begun or resumed."""
+    """Where the config was when the run was last begun or resumed; the folder is that of its beginning."""
     last = header.resumed[-1] if header.resumed else header
-    return Origin(last.config_file, last.overrides)
+    return Origin(last.config_file, last.overrides, header.folder)
 
 
 def refuse_changes(header: RunHeader, config: Mapping[str, Any], config_file: Path) -> None:
@@ -164,12 +191,20 @@ def refuse_changes(header: RunHeader, config: Mapping[str, Any], config_file: Pa
 
 
 def changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(key, then, now) of every value that differs, but for CHANGEABLE; a missing one is None."""
+    """(key, then, now) of every value that differs and may not; a missing one is None."""
+    return [change for change in _differences(then, now) if not _is_one_of(change[0], (*PLACES, *STOPS))]
+
+
+def changed_stops(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of STOPS that differ, by key, as they are now."""
+    return {key: after for key, _, after in _differences(then, now) if _is_one_of(key, STOPS)}
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     before, after = dict(_flat(_as_json(then))), dict(_flat(_as_json(now)))
-    keys = [key for key in (*before, *(key for key in after if key not in before)) if not _is_changeable(key)]
     return [
         (key, before.get(key), after.get(key))
-        for key in keys
+        for key in dict.fromkeys((*before, *after))
         if _compared(key, before.get(key)) != _compared(key, after.get(key))
     ]
 
@@ -191,8 +226,9 @@ def _flat(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
             yield ".".join(path), value
 
 
-def _is_changeable(key: str) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in CHANGEABLE)
+def _is_one_of(key: str, ones: Iterable[str]) -> bool:
+    """One of these keys, or inside of one."""
+    return any(key == one or key.startswith(f"{one}.") for one in ones)
 
 
 def _compared(key: str, value: Any) -> Any:

@@ -44,7 +44,10 @@ class Backoff:
 
     def wait_s(self, nth: int) -> float:
         """Before the `nth` try after the first, from 1."""
-        return float(min(self.most_s, self.first_s * self.factor ** (nth - 1)))
+        try:
+            return float(min(self.most_s, self.first_s * self.factor ** (nth - 1)))
+        except OverflowError:  # a model that is refused for hours
+            return self.most_s
 
 
 @dataclass(frozen=True, slots=True)

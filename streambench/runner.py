@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
+from streambench.armoury import Arm, Armed, Armoury
 from streambench.clock import NS, Clock
 from streambench.gates import Caps, Gate, Gates, leave
 from streambench.records import AttemptRecord, Ticket
@@ -19,27 +20,6 @@ from streambench.records import AttemptRecord, Ticket
 AHEAD = 256
 """Requests that are built ahead of their turn, at most."""
 
-
-class Armed(Protocol):
-    """One attempt, built and held. `fire` and then `record` are called, once each; `discard` where no more is."""
-
-    @property
-    def ticket(self) -> Ticket: ...
-
-    async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
-        """Sends now; returns when the wire is quiet."""
-
-    def abort(self) -> None: ...
-
-    async def record(self) -> AttemptRecord: ...
-
-    async def again(self) -> Armed:
-        """The next attempt of the same request, after the record of this one."""
-
-    async def discard(self) -> None: ...
-
-
-Arm = Callable[[Ticket], Awaitable[Armed]]
 Sink = Callable[[AttemptRecord], None]
 """Takes each record as it ends, on the event loop, so it must be quick. One that raises ends the run."""
 Stop = Literal["interrupted", "duration_limit", "key_refused", "failure_share", "budget"]
@@ -77,7 +57,8 @@ class Pace:
 @dataclass(frozen=True, slots=True)
 class PhaseEnd:
     """Instants are monotonic; `fired` counts requests, however often each was tried. `stopped` says why the plan was
-    left before its end, `skipped` how many requests of it were left out although it went on.
+    left before its end, `skipped` how many requests of it were left out although it went on, `unfinished` how many of
+    those fired were broken off, or were to be tried again and were not.
     """
 
     started_ns: int
@@ -85,6 +66,7 @@ class PhaseEnd:
     fired: int
     stopped: Stop | None
     skipped: int = 0
+    unfinished: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +111,7 @@ class Runner:
         self._stopped: Stop | None = None
         self._stopping = asyncio.Event()
         self._under_way: set[Armed] = set()
+        self._broken_off = 0
 
     @property
     def under_way(self) -> int:
@@ -156,7 +139,7 @@ class Runner:
 
     async def run(self, tickets: Sequence[Ticket], pace: Pace) -> PhaseEnd:
         """Runs the tickets to the end, or until stopped. Raises what a sink raised, once everything is at rest."""
-        armoury = _Armoury(self._arm, tickets, pace.ahead, self._stopping)
+        armoury = Armoury(self._arm, tickets, pace.ahead, self._stopping)
         arming = asyncio.create_task(armoury.fill())
         try:
             if pace.concurrency is not None:  # the first burst is the hard part: have a request in hand for every lane
@@ -165,7 +148,7 @@ class Runner:
         finally:
             await armoury.empty(arming)
 
-    async def _run_armed(self, armoury: _Armoury, pace: Pace) -> PhaseEnd:
+    async def _run_armed(self, armoury: Armoury, pace: Pace) -> PhaseEnd:
         quiet: asyncio.Queue[_Quiet | None] = asyncio.Queue()
         started = self._clock.now_ns()
         limit = asyncio.create_task(self._stop_in_time(started, pace))
@@ -178,7 +161,7 @@ class Runner:
         finally:
             limit.cancel()
             await self._collected(collecting, quiet)
-        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped)
+        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped, line.unfinished + self._broken_off)
 
     async def _until_sent(self, sending: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
         """A collector that dies can keep nothing more: what is under way is broken off rather than paid for in vain."""
@@ -204,6 +187,7 @@ class Runner:
             record = await each.armed.record()
             for sink in self._sinks:
                 sink(record)
+            self._broken_off += record.failure is not None and record.failure.kind == "cancelled"
             if each.taken is None:
                 self._on_end(record)
             elif not each.taken.done():
@@ -244,10 +228,12 @@ class Runner:
     def over(self, record: AttemptRecord) -> None:
         self._on_end(record)
 
-    async def again(self, armed: Armed, record: AttemptRecord) -> Armed | None:
-        """The request's next attempt, once its wait is over; None if there is to be none."""
-        wait_s = None if self._stopped else self._policy.retry(record)
-        if wait_s is None or not await self.sleep_until(self._clock.now_ns() + round(wait_s * NS)):
+    def retry_wait_s(self, record: AttemptRecord) -> float | None:
+        return self._policy.retry(record)
+
+    async def again(self, armed: Armed, wait_s: float) -> Armed | None:
+        """The request's next attempt, once its wait is over; None if the run was stopped first."""
+        if not await self.sleep_until(self._clock.now_ns() + round(wait_s * NS)):
             return None
         return await armed.again()
 
@@ -303,54 +289,6 @@ class Runner:
         return False
 
 
-class _Armoury:
-    """Builds requests in the plan's order, one a turn of the loop, a fixed number ahead of their use."""
-
-    def __init__(self, arm: Arm, tickets: Sequence[Ticket], ahead: int, stopping: asyncio.Event) -> None:
-        self.filled = asyncio.Event()
-        self._arm = arm
-        self._tickets = tickets
-        self._ahead = min(ahead, len(tickets))
-        self._room = asyncio.Semaphore(ahead)
-        self._armed: asyncio.Queue[Armed | None] = asyncio.Queue()
-        self._stopping = stopping
-        self._closed = False
-
-    async def fill(self) -> None:
-        try:
-            for ticket in self._tickets:
-                await self._room.acquire()
-                if self._closed or self._stopping.is_set():
-                    break
-                self._armed.put_nowait(await self._arm(ticket))
-                if self._armed.qsize() >= self._ahead:
-                    self.filled.set()
-                await asyncio.sleep(0)
-        finally:
-            self._armed.put_nowait(None)
-            self.filled.set()
-
-    async def take(self) -> Armed | None:
-        """The next request in order, or None when there is none to send any more."""
-        armed = await self._armed.get()
-        if armed is None:
-            self._armed.put_nowait(None)  # for the next lane that asks
-        else:
-            self._room.release()
-        return armed
-
-    async def empty(self, filling: asyncio.Task[None]) -> None:
-        """Waits for the filling to end and drops what was not sent. Raises what `arm` raised."""
-        self._closed = True
-        self._room.release()
-        try:
-            await filling
-        finally:
-            while not self._armed.empty():
-                if (armed := self._armed.get_nowait()) is not None:
-                    await armed.discard()
-
-
 class _Line:
     """From the armoury to the wire: by lanes or by the schedule. What has gone quiet is handed on for its record.
 
@@ -361,12 +299,13 @@ class _Line:
     def __init__(
         self,
         runner: Runner,
-        armoury: _Armoury,
+        armoury: Armoury,
         quiet: asyncio.Queue[_Quiet | None],
         collecting: asyncio.Task[None],
     ) -> None:
         self.fired = 0
         self.skipped = 0
+        self.unfinished = 0
         self.fault: Exception | None = None
         self._runner = runner
         self._armoury = armoury
@@ -415,8 +354,10 @@ class _Line:
         record: AttemptRecord | None = None
         while quiet is not None and (taken := await self._record_of(quiet)) is not None:
             record = taken
-            again = await self._runner.again(quiet.armed, record)
+            wait_s = self._runner.retry_wait_s(record)
+            again = None if wait_s is None else await self._runner.again(quiet.armed, wait_s)
             quiet = None if again is None else await self._dispatch(again, due)
+            self.unfinished += wait_s is not None and quiet is None
         if record is not None and quiet is None:
             self._runner.over(record)
 

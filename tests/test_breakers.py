@@ -18,6 +18,7 @@ from streambench.breakers import (
     refused_key,
     set_aside,
     spent,
+    spent_before,
     too_many_failed,
 )
 from streambench.metrics import Price
@@ -216,7 +217,34 @@ def test_a_stated_cost_wins_over_the_price() -> None:
 
 def test_time_is_told() -> None:
     """In seconds."""
-    assert out_of_time(Budget(duration_s=90)) == Trip("budget", "the budget of 90 s is spent")
+    assert out_of_time(Budget(duration_s=90)) == Trip("budget", "the budget of 90 s is spent", "budget.duration")
+
+
+@pytest.mark.parametrize(
+    ("budget", "key"),
+    [
+        (Budget(requests=2), "budget.requests"),
+        (Budget(tokens=300), "budget.tokens"),
+        (Budget(usd=0.0012), "budget.usd"),
+        (Budget(duration_s=60), "budget.duration"),
+    ],
+)
+def test_what_earlier_parts_spent_stays_spent(budget: Budget, key: str) -> None:
+    """Two answers of 150 tokens at 0.0006 dollars each, in a minute; the trip names the key that is to be raised."""
+    tally = Tally().recorded(used(), PRICE).recorded(used(), PRICE)
+    trip = spent_before(budget, tally, took_s=60)
+    assert trip is not None
+    assert (trip.status, trip.key) == ("budget", key)
+    assert spent_before(Budget(requests=3, tokens=301, usd=0.0013, duration_s=61), tally, took_s=60) is None
+
+
+def test_earlier_failures_are_of_the_past() -> None:
+    """A run is taken up again because what was wrong is thought to be mended: rows and shares begin anew."""
+    tally = Tally()
+    for _ in range(30):
+        tally = tally.recorded(failed())
+    assert (tally.sent, tally.ended, tally.failed, tally.account("alpha").failed_in_a_row) == (30, 0, 0, 0)
+    assert tally.account("alpha").in_flight == 0
 
 
 def test_no_budget_is_never_spent() -> None:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import yaml
@@ -96,19 +96,47 @@ class Ran:
         return self
 
 
+class Process(Protocol):
+    """As much of `subprocess.Popen` as is used here."""
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def send_signal(self, number: int) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+Launch = Callable[[Sequence[str], Path, Path, Path, Mapping[str, str], int | None], Process]
+"""Arguments, files for what it prints, its folder, its environment, and the bytes that no file may pass."""
+
+
+def cold(
+    arguments: Sequence[str], out: Path, err: Path, cwd: Path, env: Mapping[str, str], file_limit: int | None
+) -> Process:
+    """As from a shell."""
+
+    def prepare() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell may have us ignore it, which children would inherit
+        if file_limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit, file_limit))
+
+    command = [sys.executable, "-m", "streambench", *arguments]
+    with out.open("wb") as stdout, err.open("wb") as stderr:
+        return subprocess.Popen(command, stdout=stdout, stderr=stderr, cwd=cwd, env=env, preexec_fn=prepare)
+
+
 class Started:
     """A command under way; what it prints goes to files."""
 
-    def __init__(self, home: Home, arguments: Sequence[str], **how: Any) -> None:
+    def __init__(self, home: Home, arguments: Sequence[str], env: Mapping[str, str], file_limit: int | None) -> None:
         self.results = home.folder / f"results-{len(home.started)}"
         self._out = home.folder / f"out-{len(home.started)}"
         self._err = home.folder / f"err-{len(home.started)}"
         if arguments[0] == "run" and "--output" not in arguments:
             arguments = [*arguments, "--output", str(self.results)]
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "streambench", *arguments], stdout=out, stderr=err, cwd=home.folder, **how
-            )
+        self.process = home.launch(arguments, self._out, self._err, home.folder, env, file_limit)
 
     @property
     def err(self) -> str:
@@ -142,8 +170,9 @@ def until(true: Callable[[], bool]) -> None:
 class Home:
     """A user's folder: `models.yaml`, and a config that a test writes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, launch: Launch = cold) -> None:
         self.folder = folder
+        self.launch = launch
         self.models = folder / "models.yaml"
         self.models.write_text(MODELS)
         self.started: list[Started] = []
@@ -163,25 +192,19 @@ class Home:
         path.write_text(yaml.safe_dump(plain))
         return str(path)
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Started:
-        # A shell may have us ignore SIGINT, which children would inherit.
-        how.setdefault("preexec_fn", _heed_sigint)
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, file_limit: int | None = None) -> Started:
         clean = {name: value for name, value in os.environ.items() if name not in ("HUB_API_KEY", "COLUMNS")}
-        self.started.append(Started(self, arguments, env={**clean, **(env or {})}, **how))
+        self.started.append(Started(self, arguments, {**clean, **(env or {})}, file_limit))
         return self.started[-1]
 
-    def run(self, *arguments: str, env: Mapping[str, str] | None = None, **how: Any) -> Ran:
-        return self.start("run", *arguments, env=env, **how).end()
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None, file_limit: int | None = None) -> Ran:
+        return self.start("run", *arguments, env=env, file_limit=file_limit).end()
 
     def close(self) -> None:
         for started in self.started:
             if started.process.poll() is None:
                 started.process.kill()
                 started.process.wait()
-
-
-def _heed_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -616,12 +639,7 @@ def test_the_request_limit(home: Home) -> None:
 
 def test_a_full_disk(home: Home) -> None:
     """No file may pass 16 kB: one line, exit code 3, and what was written before can be read."""
-
-    def small_files() -> None:
-        _heed_sigint()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, 16_384))
-
-    ran = home.run(home.config(repeats=1000), preexec_fn=small_files)
+    ran = home.run(home.config(repeats=1000), file_limit=16_384)
     assert ran.code == 3
     (line,) = [line for line in ran.err.splitlines() if line.startswith("error: ")]
     assert "records.jsonl" in line

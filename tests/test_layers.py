@@ -73,6 +73,7 @@ ROOMS: tuple[Room, ...] = (
     room(3, "results"),
     room(3, "telemetry", "opentelemetry"),
     room(4, "gates", "asyncio_throttle"),
+    room(4, "armoury"),
     room(4, "runner"),
     room(4, "resume"),
     room(4, "stats", pandas="takes the frames that frames makes", numpy="counts on the columns of those frames"),

@@ -1,16 +1,15 @@
 """A run that was stopped, however it was stopped, goes on where it was and ends as if it had never been.
 
-Everything here is real: processes, signals, a full disk, the simulator over a socket.
+Everything here is real: processes, signals, a full disk, the simulator over a socket. Only loading is shared.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,22 +17,22 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from scripted_gateway import ScriptedGateway, Seen, error, streamed
-from test_cli import KEY, MARK, MODELS, PROMPTS, Home, Ran, Started, home
+from test_cli import KEY, MARK, MODELS, PROMPTS, Home, Ran, Started
+from warm_process import WarmProcess
 
 from streambench.errors import ConfigError, ResultsError
-from streambench.health import judge
+from streambench.health import findings, judge
 from streambench.plan import Lane, Plan, Shape, build_plan
 from streambench.records import AttemptRecord, Failure, Resumption, Ticket, to_line
 from streambench.report import summarise
 from streambench.report.summary import final_attempts
 from streambench.results import END, RECORDS, Journal, Run, load
-from streambench.resume import changes, given_again, kept_overrides, left_of
+from streambench.resume import changed_stops, changes, given_again, kept_overrides, left_of
 from streambench.secrets import Secrets
 from streambench.simulator.process import SimulatorProcess
 from streambench.testing import MS, make_end, make_header, make_record
-
-__all__ = ["home"]  # a fixture
 
 REQUESTS = 72
 """2 models, 3 prompts, 12 repeats."""
@@ -61,11 +60,21 @@ def test_a_request_with_a_record_is_not_sent_again() -> None:
 
 
 def test_a_request_that_we_broke_off_is_sent_again() -> None:
-    """Its old record stays, so the new one counts on: 1 + 1."""
+    """Its old record stays, but was no try: the new one is the first, as in a run that was not broken off."""
     left = left_of(PLAN, [record_of(PLAN.measure[0], failure=CANCELLED)])
     assert left.plan.measure == PLAN.measure
     marked = left.mark(record_of(PLAN.measure[0]), segment=1)
-    assert (marked.attempt, marked.segment) == (2, 1)
+    assert (marked.attempt, marked.segment) == (1, 1)
+    assert findings(marked) == ()
+
+
+def test_a_request_whose_key_was_refused_is_sent_again() -> None:
+    """The key is mended by now. Where 401 and 403 are failures like others, it is final."""
+    refused = record_of(PLAN.measure[0], status=401, failure=Failure("http_error", status=401))
+    left = left_of(PLAN, [refused], is_refused=lambda record: record.status == 401)
+    assert left.plan.measure == PLAN.measure
+    assert left.mark(record_of(PLAN.measure[0]), segment=1).attempt == 1
+    assert left_of(PLAN, [refused]).plan.measure == PLAN.measure[1:]
 
 
 def test_the_last_attempt_decides() -> None:
@@ -79,12 +88,29 @@ def test_a_request_that_waited_for_its_retry_is_sent_again() -> None:
     done = [record_of(PLAN.measure[0], failure=Failure("timeout")), record_of(PLAN.measure[1])]
     left = left_of(PLAN, done, lambda record: judge(record) == "timeout")
     assert left.plan.measure == (PLAN.measure[0], *PLAN.measure[2:])
+    assert left.tries(PLAN.measure[0]) == 1
+    assert left.mark(record_of(PLAN.measure[0]), segment=1).attempt == 2
+
+
+def test_of_several_parts_the_last_decides() -> None:
+    """Failed and to be tried again; broken off; then fine: its attempts are 1, 2 and 2."""
+    first = PLAN.measure[0]
+    done = [
+        record_of(first, failure=Failure("timeout")),
+        record_of(first, attempt=2, segment=1, failure=CANCELLED),
+        record_of(first, attempt=2, segment=2),
+    ]
+    for count, missing in ((1, True), (2, True), (3, False)):
+        left = left_of(PLAN, done[:count], lambda record: judge(record) == "timeout")
+        assert (first in left.plan.measure) is missing
+        assert left.tries(first) == min(count, 2) - (count == 2)
 
 
 def test_the_warm_up_is_done_again_whole() -> None:
     """As further attempts of the same requests, so that their number stays."""
     left = left_of(PLAN, [record_of(PLAN.warmup[0])])
     assert left.plan.warmup == PLAN.warmup
+    assert left.tries(PLAN.warmup[0]) == 0
     assert left.mark(record_of(PLAN.warmup[0]), segment=1).attempt == 2
 
 
@@ -185,11 +211,22 @@ THEN: Mapping[str, Any] = {
             [("gateways.hub.models", "there/models.yaml", "here/other.yaml")],
         ),
         ({"budget": {"usd": 3.0}, "breakers": {"key_refused": False}}, []),
+        (
+            {"gateways": {"hub": {**THEN["gateways"]["hub"], "models_hash": "1"}}},
+            [("gateways.hub.models_hash", None, "1")],
+        ),
     ],
 )
 def test_what_decides_the_measurement_must_be_as_it_was(now: Mapping[str, Any], found: list[Any]) -> None:
     """Where things lie and when to stop may differ; a file goes by its name."""
     assert changes(THEN, {**THEN, **now}) == found
+
+
+def test_changed_limits_are_stated() -> None:
+    """Budgets, breakers and times, as they are now; not where things lie."""
+    now = {**THEN, "name": "b", "budget": {"usd": 3.0}, "limits": {"duration_s": None, "requests": None}}
+    assert changed_stops(THEN, now) == {"limits.duration_s": None, "budget.usd": 3.0}
+    assert changed_stops(THEN, THEN) == {}
 
 
 # --- the journal
@@ -208,8 +245,9 @@ def stopped_run(parent: Path, count: int = 3) -> Path:
     return journal.folder
 
 
-def test_a_journal_torn_anywhere_is_whole_after_a_resumption(tmp_path: Path) -> None:
+def test_a_journal_torn_anywhere_is_whole_after_a_resumption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut at each byte of the last line: what is left of it goes, and the next record is a line of its own."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # 2,000 of them would be the disk's time, not ours
     folder = stopped_run(tmp_path)
     whole = (folder / RECORDS).read_bytes()
     start = whole.rindex(b"\n", 0, -1) + 1
@@ -277,7 +315,7 @@ def resumed_run(parent: Path) -> Run:
         journal.close(make_end(status="interrupted", client_lag_ns=lag, clock_steps=1, clock_error_ns=70))
     with Journal.reopen(journal.folder) as journal:
         journal.begin(resumption(2), kept=4)
-        journal.append(make_record(seq=3, segment=2, attempt=2, start_at_ns=2_000 * MS))
+        journal.append(make_record(seq=3, segment=2, start_at_ns=2_000 * MS))
         end = make_end(measure_ended_at_ns=3_000 * MS, client_lag_ns={"n": 7, "p50": 2 * MS, "p99": MS})
         journal.close(end)
     return load(journal.folder)
@@ -301,6 +339,11 @@ def test_the_end_of_a_resumed_run_is_that_of_all_its_parts(tmp_path: Path) -> No
     summary = summarise(run.header, run.records, run.end)
     assert (summary.measured_s, summary.resumed, summary.status) == (17, 2, "complete")
     assert summary.models[0].outcomes == {"ok": 3}
+
+
+def test_the_time_of_all_parts_adds_up(tmp_path: Path) -> None:
+    """Killed, its last record ended at 6 s; then 12 s and 12 s by their ends. The days between are nobody's."""
+    assert resumed_run(tmp_path).took_ns == (6 + 12 + 12) * 1_000 * MS
 
 
 def test_the_time_between_two_parts_is_no_gateways(tmp_path: Path) -> None:
@@ -335,6 +378,13 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- whole runs
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    home = Home(tmp_path, WarmProcess)
+    yield home
+    home.close()
+
+
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A simulator that outlives the runs."""
@@ -352,7 +402,7 @@ def long_config(home: Home, hub: Mapping[str, Any], **keys: Any) -> str:
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, hub: dict[str, Any]) -> Ran:
-    home = Home(tmp_path_factory.mktemp("unbroken"))
+    home = Home(tmp_path_factory.mktemp("unbroken"), WarmProcess)
     ran = home.run(long_config(home, hub), "--quiet")
     assert ran.code == 0
     return ran
@@ -400,7 +450,7 @@ def same_but_for_times(ran: Ran, unbroken: Ran) -> None:
     assert ran.run.warnings == ()
     assert work_of(ran.run) == work_of(unbroken.run)
     assert counts_of(ran) == counts_of(unbroken)
-    keys = Counter((r.ticket.phase, r.ticket.seq, r.attempt) for r in ran.run.records)
+    keys = Counter((r.ticket.phase, r.ticket.seq, r.attempt, r.segment) for r in ran.run.records)
     assert set(keys.values()) == {1}
 
 
@@ -449,7 +499,7 @@ def test_interrupted_once(home: Home, hub: dict[str, Any], unbroken: Ran, number
 
 
 def test_interrupted_twice(home: Home, hub: dict[str, Any]) -> None:
-    """What was broken off is sent again as a second attempt; the record of the first stays."""
+    """What was broken off is sent again, and is no retry; the record of the first stays."""
     started = home.start("run", long_config(home, hub, models=["slow"], repeats=4))
     started.until(lambda: started.lines() > LANES).signal(signal.SIGINT)
     started.until(lambda: "stopping: waiting for" in started.err).signal(signal.SIGINT)
@@ -460,26 +510,17 @@ def test_interrupted_twice(home: Home, hub: dict[str, Any]) -> None:
     ran = go_on(home, started.results).end()
     assert ran.code == 0
     kept(ran, first.run.records)
-    assert {record.ticket.seq for record in ran.measured if record.attempt == 2} == broken_off
+    assert {seq for seq, count in Counter(r.ticket.seq for r in ran.measured).items() if count == 2} == broken_off
+    assert "retried" not in ran.summary["models"]["slow"]["findings"]
     assert counts_of(ran)["slow"] == (12, {"ok": 12}, 0, 1, 12)
-
-
-def small_files(limit: int) -> Callable[[], None]:
-    """No file may pass so many bytes: a disk that is full."""
-
-    def limited() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    return limited
 
 
 def test_a_full_disk_twice(home: Home, hub: dict[str, Any], unbroken: Ran) -> None:
     """Once in the run and once in the resumption; when there is room, the third part ends it."""
-    started = home.start("run", long_config(home, hub), preexec_fn=small_files(20_000))
+    started = home.start("run", long_config(home, hub), file_limit=20_000)
     first = started.end()
     assert first.code == 3
-    second = go_on(home, started.results, preexec_fn=small_files(45_000)).end()
+    second = go_on(home, started.results, file_limit=45_000).end()
     assert second.code == 3
     (line,) = [line for line in second.err.splitlines() if line.startswith("error: ")]
     assert f"its {len(second.run.records)} records are kept" in line
@@ -573,6 +614,38 @@ def test_a_config_that_only_stops_otherwise_is_accepted(home: Home, hub: dict[st
     assert len(ran.measured) == 60
 
 
+def test_a_changed_file_of_simulated_models_is_refused(home: Home) -> None:
+    """By its hash: at the same place, and with the same names, it says something else. A comment is nothing."""
+    first = home.run(home.config("swift", repeats=20), "--quiet", "--set", "limits.duration=50ms")
+    assert first.code == 3
+    home.models.write_text(MODELS.replace("ttft_ms: 10", "ttft_ms: 11"))
+    ran = go_on(home, first.results).end()
+    assert ran.code == 2
+    (line,) = ran.err.splitlines()
+    assert ": gateways.hub.models_hash: is not what the run was begun with (found" in line
+    home.models.write_text(f"# the same\n{MODELS}")
+    assert go_on(home, first.results, "--set", "limits.duration=1h").end().code == 0
+
+
+def test_files_are_found_from_another_folder(home: Home, hub: dict[str, Any], tmp_path: Path) -> None:
+    """The suite lay where the run was begun, not beside the config; where it is gone, one line says so."""
+    config = Path(home.config(gateway=hub, repeats=20, prompts=None, suite="suite.yaml"))
+    (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"prompts": PROMPTS}))
+    (tmp_path / "configs").mkdir()
+    config.rename(tmp_path / "configs" / "config.yaml")
+    first = home.run("configs/config.yaml", "--quiet", "--set", "limits.duration=100ms")
+    assert first.code == 3, first.err
+    (tmp_path / "elsewhere").mkdir()
+    elsewhere = Home(tmp_path / "elsewhere", WarmProcess)
+    assert go_on(elsewhere, first.results, "--set", "limits.duration=1h").end().code == 0
+    (tmp_path / "suite.yaml").rename(tmp_path / "elsewhere" / "other.yaml")
+    ran = go_on(elsewhere, first.results).end()
+    (line,) = ran.err.splitlines()
+    assert ran.code == 2
+    assert "configs/config.yaml:" in line
+    assert "suite: no such file (found 'suite.yaml'; accepted: a file; looked for" in line
+
+
 def test_a_config_that_was_moved(home: Home, hub: dict[str, Any], tmp_path: Path) -> None:
     """Is asked for in one line, and given on the command line; the next time it is known."""
     first = home.run(home.config(gateway=hub, repeats=10), "--quiet", "--set", "limits.duration=300ms")
@@ -629,6 +702,93 @@ def test_a_folder_that_is_no_run(home: Home) -> None:
     assert list((home.folder / "empty").iterdir()) == []
 
 
+# --- budgets and keys
+
+
+def test_a_spent_budget_stays_spent(home: Home, hub: dict[str, Any]) -> None:
+    """Five requests of ten. Resumed as it was, it says at once what to raise, sends nothing and changes no file."""
+    config = home.config("swift", gateway=hub, repeats=4, budget={"requests": 5})
+    first = home.run(config, "--quiet")
+    assert (first.code, first.summary["status"], len(first.measured)) == (3, "budget", 5)
+    before = contents(first.folder)
+    told = (
+        "error: the budget of 5 requests is spent, so nothing was sent; to go on, raise it: --set budget.requests=..."
+    )
+    for flags in ([], ["--quiet"]):
+        ran = go_on(home, first.results, *flags).end()
+        assert (ran.code, ran.err.splitlines()[-1]) == (3, told)
+        assert contents(first.folder) == before
+
+
+def test_a_raised_budget_is_of_the_whole_run(home: Home, hub: dict[str, Any]) -> None:
+    """5 were sent, so 7 are 2 more. What was raised is in the part's header, and holds for the next."""
+    first = home.run(home.config("swift", gateway=hub, repeats=4, budget={"requests": 5}), "--quiet")
+    second = go_on(home, first.results, "--set", "budget.requests=7").end()
+    assert (second.code, second.summary["status"], len(second.measured)) == (3, "budget", 7)
+    assert "the budget of 7 requests is spent" in go_on(home, first.results).end().err
+    third = go_on(home, first.results, "--set", "budget.requests=12").end()
+    assert (third.code, len(third.measured)) == (0, 12)
+    assert [part.changed for part in third.run.header.resumed] == [{"budget.requests": 7}, {"budget.requests": 12}]
+
+
+def test_a_killed_run_that_spent_its_budget_is_ended_by_it(home: Home, hub: dict[str, Any]) -> None:
+    """Its folder did not say so; now it does."""
+    first = home.run(home.config("swift", gateway=hub, repeats=4, budget={"tokens": 30}), "--quiet")
+    (first.folder / END).unlink()
+    ran = go_on(home, first.results).end()
+    assert ran.code == 3
+    assert "raise it: --set budget.tokens=..." in ran.err
+    assert ran.run.records == first.run.records
+    assert ran.summary["status"] == "budget"
+    assert ran.summary["reason"].startswith("the budget of 30 tokens is spent: ")
+
+
+def test_a_budget_of_time_is_of_all_parts(home: Home, hub: dict[str, Any]) -> None:
+    """A request a second: 0.3 s are spent in the first part, so of 0.8 s the second has 0.5 at most."""
+    config = home.config(gateway=hub, repeats=10, load={"mode": "constant", "rate": 1}, budget={"duration": "300ms"})
+    first = home.run(config, "--quiet")
+    assert first.summary["reason"] == "the budget of 0.3 s is spent"
+    assert "raise it: --set budget.duration=..." in go_on(home, first.results, "--quiet").end().err
+    second = go_on(home, first.results, "--quiet", "--set", "budget.duration=800ms").end()
+    assert second.summary["reason"] == "the budget of 0.8 s is spent"
+    assert second.run.end is not None
+    assert second.run.end.ended_at_ns < 790 * MS
+    assert second.run.took_ns >= 800 * MS
+
+
+def test_a_model_that_was_set_aside_is_asked_again(home: Home) -> None:
+    """Two failures in a row in the first part and one in the second: no row of three, and the failed stay failed."""
+    answers = iter([*[error("500 No", "not now")] * 2, streamed(), error("500 No", "not now")])
+    with ScriptedGateway(lambda _: [next(answers, streamed())]) as gateway:
+        hub = {"base_url": gateway.url, "api_key": "none"}
+        lane = {"mode": "closed", "concurrency": 1}
+        config = home.config("m", gateway=hub, repeats=2, load=lane, breakers={"failures_in_a_row": 2})
+        first = home.run(config, "--quiet")
+        assert (first.code, first.summary["status"]) == (3, "set_aside")
+        ran = go_on(home, first.results).end()
+    assert (ran.code, ran.summary["status"]) == (0, "complete")
+    assert ran.summary["models"]["m"]["outcomes"] == {"ok": 3, "http_error": 3}
+
+
+def test_a_run_whose_key_was_refused_goes_on_with_a_new_one(home: Home) -> None:
+    """Its requests are sent again, and are no retries."""
+
+    def answer(seen: Seen) -> Iterable[bytes]:
+        good = seen.header("authorization") == f"Bearer {KEY}"
+        return [streamed() if good else error("401 Unauthorized", "wrong key")]
+
+    with ScriptedGateway(answer) as gateway:
+        config = home.config("m", gateway={"base_url": gateway.url, "api_key": "${HUB_API_KEY}"})
+        first = home.run(config, "--quiet", env={"HUB_API_KEY": "key-that-is-old"})
+        assert (first.code, first.summary["status"]) == (3, "key_refused")
+        refused = len(first.measured)
+        ran = go_on(home, first.results, env={"HUB_API_KEY": KEY}).end()
+    assert ran.code == 0
+    assert "resuming: 0 of 3 requests are recorded, 3 are missing" in ran.err
+    model = ran.summary["models"]["m"]
+    assert (model["outcomes"], model["findings"].get("retried"), model["attempts"]) == ({"ok": 3}, None, 3 + refused)
+
+
 # --- loads and policies
 
 
@@ -645,8 +805,8 @@ def test_an_open_loop_is_resumed_at_its_rate(home: Home, hub: dict[str, Any]) ->
 
 
 def test_a_request_that_waited_for_its_retry_is_resumed(home: Home) -> None:
-    """Killed in the back-off after a 503; the second attempt follows in the next part."""
-    answers = iter([error("503 No", "not now")])
+    """Killed in the back-off after a 503; the second attempt follows in the next part, and is the last there is."""
+    answers = iter([error("503 No", "not now")] * 2)
 
     def answer(_: Seen) -> Iterable[bytes]:
         yield next(answers, streamed())
@@ -660,5 +820,10 @@ def test_a_request_that_waited_for_its_retry_is_resumed(home: Home) -> None:
         killed(started.until(lambda: started.lines() == 1))
         ran = go_on(home, started.results, env=env).end()
     assert ran.code == 0, ran.err
-    assert [(r.segment, r.attempt, judge(r)) for r in ran.run.records][:2] == [(0, 1, "http_error"), (1, 2, "ok")]
-    assert ran.summary["models"]["m"]["outcomes"] == {"ok": 3}
+    assert [(r.ticket.seq, r.segment, r.attempt, judge(r)) for r in ran.run.records] == [
+        (0, 0, 1, "http_error"),
+        (0, 1, 2, "http_error"),
+        (1, 1, 1, "ok"),
+        (2, 1, 1, "ok"),
+    ]
+    assert ran.summary["models"]["m"]["outcomes"] == {"ok": 2, "http_error": 1}

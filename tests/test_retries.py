@@ -124,6 +124,11 @@ def test_waits_grow_up_to_a_limit() -> None:
     assert [wait_s(policy, refused(attempt=nth)) for nth in range(1, 7)] == [0.5, 1, 2, 4, 5, 5]
 
 
+def test_the_wait_is_the_longest_however_often_it_grew() -> None:
+    """2 to the 5,000th is no number any more; a rate limit of an hour comes to that."""
+    assert Backoff().wait_s(5_000) == 30
+
+
 @pytest.mark.parametrize(("draw", "wait"), [(0.0, 0.75), (0.5, 1.0), (1.0, 1.25)])
 def test_jitter_spreads_a_wait(draw: float, wait: float) -> None:
     """A quarter of 1 s to either side."""

@@ -345,6 +345,12 @@ def test_a_refused_key_stops_at_once(play: Play) -> None:
     assert ended.told.notices == ["stopping: gateway hub refused the key in HUB_API_KEY (401): check that variable"]
 
 
+def test_a_run_whose_last_request_was_refused_is_not_complete(play: Play) -> None:
+    """Nothing else is left to be sent, but that one must be sent again."""
+    ended = play(one_by_one(OK, [error("401 Unauthorized", "wrong key")]), prompts=2)
+    stopped(ended, "key_refused", "gateway hub refused the key in HUB_API_KEY (401): check that variable")
+
+
 def test_a_missing_key_is_told(play: Play) -> None:
     """`api_key: none` for a gateway that wants one; in the warm-up already."""
     ended = play(one_by_one([error("401 No", "who?")]), gateway={"api_key": "none"}, warmup={"requests": 2})
@@ -409,6 +415,12 @@ def test_a_budget_in_dollars_goes_by_price(play: Play) -> None:
     assert len(ended.run.records) == 2
 
 
+def test_a_retry_that_the_budget_denies_leaves_the_run_incomplete(play: Play) -> None:
+    """The last request failed and was to be tried again."""
+    ended = play(one_by_one(OK, BUSY), prompts=2, retry=QUICK, budget={"requests": 2})
+    stopped(ended, "budget", "the budget of 2 requests is spent")
+
+
 def test_a_budget_of_time_ends_a_long_wait(play: Play) -> None:
     """The second is due in 100 s; after 200 ms nobody waits for it."""
     ended = play(one_by_one(OK), prompts=2, load={"mode": "constant", "rate": 0.01}, budget={"duration": "200ms"})
@@ -434,6 +446,20 @@ def test_an_interrupt_drains_within_its_limit(play: Play) -> None:
         "stopping: waiting for 1 under way, 0.2 s at most; once more to break off",
         "breaking off 1 still under way after 0.2 s",
     ]
+
+
+def test_what_was_broken_off_after_the_limit_leaves_the_run_incomplete(play: Play) -> None:
+    """The time limit passes while the only request is under way; then Ctrl-C, and the drain limit."""
+
+    def endless(seen: Seen) -> Iterable[bytes]:
+        yield NO_END + sse(delta("Hel"))
+        seen.gone(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        seen.gone()
+
+    ended = play(endless, limits={"drain": "50ms", "duration": "20ms"})
+    assert [judge(record) for record in ended.run.records] == ["cancelled"]
+    assert ended.measured.status == "duration_limit"
 
 
 def test_an_interrupt_waits_for_what_ends_in_time(play: Play) -> None:

@@ -381,6 +381,13 @@ def test_abort_after_stop_breaks_off() -> None:
     assert [record.failure for record in bench.records] == [Failure("cancelled")] * 2
 
 
+def test_what_is_broken_off_is_unfinished() -> None:
+    """Two lanes, 10 ms and never. The limit stops all at 5; the one that does not end is broken off at 20."""
+    bench = Bench(takes=lambda ticket: 10 if ticket.seq == 0 else NEVER)
+    end = bench.play(tickets(2), Pace(2, stop_after_ns=5 * MS), bench.at(20, bench.runner.abort))
+    assert (end.fired, end.stopped, end.unfinished) == (2, "duration_limit", 1)
+
+
 def test_stop_ends_the_wait_for_an_instant() -> None:
     """The next request is due in an hour; nobody waits for it."""
     bench = Bench()
@@ -516,7 +523,7 @@ def test_a_failed_attempt_is_followed_by_another_in_the_same_lane() -> None:
     bench.wire.fails[0] = 2
     end = bench.play(tickets(2), Pace(1))
     assert attempts_ms(bench) == [(0, 1, 0), (0, 2, 30), (0, 3, 60), (1, 1, 70)]
-    assert (end.fired, end.skipped, end.stopped) == (2, 0, None)
+    assert (end.fired, end.skipped, end.stopped, end.unfinished) == (2, 0, None, 0)
 
 
 def test_the_other_lanes_go_on_meanwhile() -> None:
@@ -570,6 +577,7 @@ def test_stop_ends_the_wait_for_a_retry(pace: Pace) -> None:
     bench.wire.fails[0] = 1
     end = bench.play(tickets(1, every_ms=0), pace, bench.at(15, bench.runner.stop))
     assert (end.fired, end.stopped, (end.ended_ns - START) / MS) == (1, "interrupted", 15)
+    assert end.unfinished == 1
     assert [(record.attempt, record.failure) for record in bench.over] == [(1, Failure("disconnected"))]
 
 
@@ -664,7 +672,7 @@ def test_what_may_be_sent_is_asked_again_behind_the_gates() -> None:
 
 
 def test_a_retry_that_may_not_be_sent_ends_its_request() -> None:
-    """It was sent once, so it is not skipped; it is over with that attempt."""
+    """It was sent once, so it is not skipped; it is over with that attempt, and unfinished."""
     fine = retrying(20)
     bench = Bench(policy=fine)
     bench.runner = Runner(
@@ -676,7 +684,7 @@ def test_a_retry_that_may_not_be_sent_ends_its_request() -> None:
     )
     bench.wire.fails[0] = 1
     end = bench.play(tickets(1), Pace(1))
-    assert (end.fired, end.skipped, bench.wire.did) == (1, 0, {0: "bfrbd"})
+    assert (end.fired, end.skipped, end.unfinished, bench.wire.did) == (1, 0, 1, {0: "bfrbd"})
     assert [record.attempt for record in bench.over] == [1]
 
 

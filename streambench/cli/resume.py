@@ -11,11 +11,12 @@ import click
 from streambench.errors import ResultsError
 
 if TYPE_CHECKING:
+    from streambench.breakers import Trip
     from streambench.config import Config
     from streambench.engines import Measured
     from streambench.records import AttemptRecord, RunHeader
     from streambench.results import Journal
-    from streambench.resume import Origin
+    from streambench.resume import Continued, Origin
 
 
 @click.command()
@@ -30,8 +31,9 @@ def resume(results: Path, config_file: Path | None, overrides: tuple[str, ...], 
     """Send what is missing of the run in RESULTS, and append it there.
 
     The config is read again from where it was when the run was begun, or from CONFIG if it was moved. What is measured
-    must be as it was; `limits.duration`, `budget` and `breakers` may differ. Requests that were broken off are sent
-    again, and so is the warm-up.
+    must be as it was; `limits.duration`, `budget` and `breakers` may differ. Requests that were broken off or whose
+    key was refused are sent again, and so is the warm-up; a failed one stays failed. The budget is the whole run's: if
+    it is spent, raise it, as in `--set budget.requests=500`.
     """
     from streambench.cli import session
     from streambench.results import Journal
@@ -49,26 +51,29 @@ def _go_on(journal: Journal, config_file: Path | None, overrides: tuple[str, ...
     config, origin = _config_again(journal.header, config_file, overrides)
     run = load(journal.folder)
     plan = session.plan_of(config, Path(origin.config_file or ""))
-    left = left_of(plan, run.records, _is_retried(config))
-    if not quiet:
+    left = left_of(plan, run.records, _is_retried(config), _is_refused(config))
+    continued = Continued(journal, run.records, left, run.took_ns)
+    trip = _spent_already(config, continued)
+    if trip is not None:
+        click.echo(f"error: {_advice(trip)}", err=True)
+    elif not quiet:
         click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
-    continued = Continued(journal, run.records, left)
-    if left.plan.measure:
+    if left.plan.measure and trip is None:
         return session.measure(config, left.plan, origin, continued, quiet=quiet)
-    return session.conclude(continued, origin, run.end)
+    return session.conclude(continued, origin, run.end, trip)
 
 
 def _config_again(header: RunHeader, moved: Path | None, overrides: tuple[str, ...]) -> tuple[Config, Origin]:
     """Raises ConfigError where it is another, ResultsError where nobody knows its place."""
     from streambench.config import load_config
-    from streambench.resume import given_again, origin_in, origin_of, refuse_changes
+    from streambench.resume import changed_stops, given_again, origin_in, origin_of, refuse_changes
 
     before = origin_in(header)
     path = moved or _place(before)
     together = given_again(before.overrides, overrides)
-    config = load_config(path, together)
+    config = load_config(path, together, also_in=Path(before.folder) if before.folder else None)
     refuse_changes(header, config.masked(), path)
-    return config, origin_of(path, together, config.secrets)
+    return config, origin_of(path, together, config.secrets, changed_stops(header.config, config.masked()))
 
 
 def _place(origin: Origin) -> Path:
@@ -89,6 +94,27 @@ def _is_retried(config: Config) -> Callable[[AttemptRecord], bool]:
 
     policy = retry_policy(config)
     return lambda record: policy.after(record, judge(record), draw=0.5).wait_s is not None
+
+
+def _is_refused(config: Config) -> Callable[[AttemptRecord], bool]:
+    """Whether its key was refused; not where the config takes that for a failure like any other."""
+    from streambench.breakers import Rules, refused_key
+
+    rules = Rules(key_refused=config.breakers.key_refused)
+    return lambda record: refused_key(rules, record, None) is not None
+
+
+def _spent_already(config: Config, continued: Continued) -> Trip | None:
+    """Only where anything is left to be sent."""
+    if not continued.left.plan.measure:
+        return None
+    from streambench.engines import spent_already
+
+    return spent_already(config, continued)
+
+
+def _advice(trip: Trip) -> str:
+    return f"{trip.reason}, so nothing was sent; to go on, raise it: --set {trip.key}=..."
 
 
 def _told(missing: int, planned: int) -> str:

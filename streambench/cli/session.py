@@ -15,6 +15,7 @@ import click
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
+    from streambench.breakers import Trip
     from streambench.config import Config
     from streambench.engines import Measured
     from streambench.plan import Plan
@@ -47,13 +48,17 @@ def measure(config: Config, plan: Plan, origin: Origin, continued: Continued | N
             return asyncio.run(engines.measure(job))
 
 
-def conclude(continued: Continued, origin: Origin, end: RunEnd | None) -> Measured:
-    """Of a run that lacks nothing: a complete one is left as it is. Raises DiskError."""
+def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Trip | None = None) -> Measured:
+    """Of a run that lacks nothing, or by this trip may send nothing. One whose end says so is left as it is.
+
+    Raises DiskError.
+    """
     from streambench import engines
 
-    if end is not None and end.status == "complete":
-        return engines.Measured(continued.journal.folder, "complete", None, frozenset())
-    return engines.conclude(continued, origin)
+    status: engines.Status = trip.status if trip else "complete"
+    if end is not None and end.status == status:
+        return engines.Measured(continued.journal.folder, status, None, frozenset())
+    return engines.conclude(continued, origin, status, trip.reason if trip else None)
 
 
 def finish(measured: Measured, *, quiet: bool, as_json: bool) -> int:

@@ -20,6 +20,8 @@ class Draft:
     data: dict[str, Any]
     folder: Path
     """Where the config lies: paths are looked up here first."""
+    also_in: Path | None = None
+    """Where they are looked up next, before the current folder."""
     origins: dict[KeyPath, str] = field(default_factory=dict)
     """Values that are not from the file, and the option that gave them."""
     variables: dict[KeyPath, tuple[str, ...]] = field(default_factory=dict)

@@ -5,13 +5,15 @@ On the way: a step of load.py over the Draft.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from streambench.config.draft import Draft
 from streambench.config.values import at_home
-from streambench.documents import Document, KeyPath, shown
-from streambench.errors import SuiteError
+from streambench.documents import Document, KeyPath, read_yaml, shown
+from streambench.errors import InputError, SuiteError
 from streambench.secrets import Secrets
 from streambench.suite import Suite, load_suite, suite_from
 
@@ -61,7 +63,8 @@ def _find_in(draft: Draft, mapping: dict[str, Any], path: KeyPath) -> None:
 def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
     """The file's place. A missing one is a problem that names every place tried."""
     wanted = at_home(text)
-    places = list(dict.fromkeys([draft.folder / wanted, wanted]))
+    folders = [draft.folder, *([draft.also_in] if draft.also_in else []), Path()]
+    places = list(dict.fromkeys(folder / wanted for folder in folders))
     for place in places:
         if text.strip() and _exists(place):
             return place
@@ -72,6 +75,16 @@ def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
     tried = " or ".join(mask(_absolute(place)) for place in places)
     draft.refuse(path, "no such file", shown(mask(text)), f"a file; looked for {tried}")
     return None
+
+
+def hash_of_yaml(path: Path) -> str | None:
+    """Of what the file says, however it is laid out; None where it is no YAML, which its reader tells better."""
+    try:
+        data = read_yaml(path).data
+    except InputError:
+        return None
+    text = json.dumps(data, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def _exists(path: Path) -> bool:

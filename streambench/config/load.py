@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from streambench.config.checks import check_relations, complete_models
 from streambench.config.credentials import check_credentials
 from streambench.config.draft import Draft
-from streambench.config.files import find_files, load_prompts
+from streambench.config.files import find_files, hash_of_yaml, load_prompts
 from streambench.config.messages import refuse_invalid
 from streambench.config.overrides import apply_overrides
 from streambench.config.schema import Config, FileConfig, FileGateway, Gateway
@@ -34,13 +34,15 @@ def load_config(
     overrides: Sequence[str] = (),
     output: str | None = None,
     env: Mapping[str, str] | None = None,
+    also_in: Path | None = None,
 ) -> Config:
     """The config in a YAML file, ready to run.
 
     `overrides` are `key=value` texts as of `--set`; `output` wins over the file's; `env` stands in for the process's
-    environment. Raises ConfigError with every problem found; SuiteError if only the prompts are wrong.
+    environment; `also_in` is a folder in which the files that it names may lie too. Raises ConfigError with every
+    problem found; SuiteError if only the prompts are wrong.
     """
-    draft = _open(Path(path))
+    draft = _open(Path(path), also_in)
     apply_overrides(draft, overrides)
     _apply_defaults(draft, Path(path), output)
     check_credentials(draft)
@@ -56,7 +58,7 @@ def load_config(
     return _resolve(draft, settings, suite)
 
 
-def _open(path: Path) -> Draft:
+def _open(path: Path, also_in: Path | None) -> Draft:
     try:
         document = read_yaml(path)
     except InputError as error:
@@ -65,7 +67,7 @@ def _open(path: Path) -> Draft:
         accepted = "a mapping with gateways, models, suite or prompts, load, ..."
         problem = Problem("must be a mapping", document.file, 1, None, shown(document.data), accepted)
         raise ConfigError([problem])
-    return Draft(document, document.data, path.parent)
+    return Draft(document, document.data, path.parent, also_in)
 
 
 def _apply_defaults(draft: Draft, path: Path, output: str | None) -> None:
@@ -100,4 +102,5 @@ def _resolve(draft: Draft, settings: FileConfig, suite: Suite) -> Config:
 
 def _gateway(draft: Draft, name: str, gateway: FileGateway) -> Gateway:
     names = draft.variables.get(("gateways", name, "api_key"))
-    return Gateway(**dict(gateway), api_key_source=names[0] if names else None)
+    models_hash = None if gateway.models is None else hash_of_yaml(gateway.models)
+    return Gateway(**dict(gateway), api_key_source=names[0] if names else None, models_hash=models_hash)

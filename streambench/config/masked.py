@@ -78,8 +78,9 @@ def prompt_catalogue(config: Config) -> dict[str, dict[str, Any]]:
 def _gateway_of(config: Config, name: str) -> dict[str, Any]:
     at = ("gateways", name, "headers")
     hidden = frozenset(str(path[3]) for path in config.from_variables if path[:3] == at and len(path) > len(at))
-    source = config.gateways[name].api_key_source
-    return {**masked_gateway(config.gateways[name], config.secrets, hidden), "api_key_source": source}
+    gateway = config.gateways[name]
+    plain = masked_gateway(gateway, config.secrets, hidden)
+    return plain | {"api_key_source": gateway.api_key_source, "models_hash": gateway.models_hash}
 
 
 def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -118,6 +118,8 @@ class Gateway(FileGateway):
 
     api_key_source: str | None = None
     """The environment variable that the key came from."""
+    models_hash: str | None = None
+    """Of what the file of simulated models says."""
 
 
 class Price(Frozen):

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from streambench.engines.guard import retry_policy
+from streambench.engines.guard import retry_policy, spent_already
 from streambench.engines.listeners import NoTelemetry, Telemetry, Watcher
-from streambench.engines.local import Job, Measured, conclude, measure
+from streambench.engines.local import Job, Measured, Status, conclude, measure
 
-__all__ = ["Job", "Measured", "NoTelemetry", "Telemetry", "Watcher", "conclude", "measure", "retry_policy"]
+__all__ = [
+    "Job",
+    "Measured",
+    "NoTelemetry",
+    "Status",
+    "Telemetry",
+    "Watcher",
+    "conclude",
+    "measure",
+    "retry_policy",
+    "spent_already",
+]

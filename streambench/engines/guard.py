@@ -5,15 +5,27 @@ The rules themselves are pure, in `retries` and `breakers`; here is only their s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
-from streambench.breakers import Budget, Rules, Tally, Trip, out_of_time, refused_key, set_aside, spent, too_many_failed
+from streambench.breakers import (
+    Budget,
+    Rules,
+    Tally,
+    Trip,
+    out_of_time,
+    refused_key,
+    set_aside,
+    spent,
+    spent_before,
+    too_many_failed,
+)
 from streambench.clock import NS, Anchor
 from streambench.config import Config
 from streambench.health import judge
 from streambench.metrics import Price
 from streambench.records import AttemptRecord, Ticket
+from streambench.resume import Continued
 from streambench.retries import Backoff, Pauses, RetryPolicy, draw_of
 from streambench.runner import Policy, Stop
 
@@ -40,9 +52,12 @@ class _Waited:
 
 
 class Guard:
-    """Told of each attempt and each request, on the event loop; answers the runner as its `policy`."""
+    """Told of each attempt and each request, on the event loop; answers the runner as its `policy`.
 
-    def __init__(self, config: Config, anchor: Anchor, voice: Voice) -> None:
+    Of a run that goes on it knows what the earlier parts spent, and how often they tried a request.
+    """
+
+    def __init__(self, config: Config, anchor: Anchor, voice: Voice, continued: Continued | None = None) -> None:
         self.trip: Trip | None = None
         self._config = config
         self._anchor = anchor
@@ -50,7 +65,8 @@ class Guard:
         self._retries = retry_policy(config)
         self._rules = rules(config)
         self._prices = _prices(config)
-        self._tally = Tally()
+        self._left = continued.left if continued else None
+        self._tally = _spent_by(continued, self._prices) if continued else Tally()
         self._pauses = pauses(config)
         self._waited: dict[str, _Waited] = {}
         self._aside: dict[str, str] = {}
@@ -112,6 +128,8 @@ class Guard:
     # What the runner asks.
 
     def _retry(self, record: AttemptRecord) -> float | None:
+        if self._left is not None:
+            record = replace(record, attempt=record.attempt + self._left.tries(record.ticket))
         decision = self._retries.after(record, judge(record), draw_of(self._config.seed, record))
         if decision.refused_wait:
             self._say_once(f"{record.ticket.model}: not tried again: {decision.why}")
@@ -166,6 +184,22 @@ class Guard:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+# --- a run that goes on
+
+
+def spent_already(config: Config, continued: Continued) -> Trip | None:
+    """Why nothing may be sent any more: the budget is the whole run's, and its earlier parts spent it."""
+    tally = _spent_by(continued, _prices(config))
+    return spent_before(rules(config).budget, tally, continued.took_ns / NS)
+
+
+def _spent_by(continued: Continued, prices: Mapping[str, Price]) -> Tally:
+    tally = Tally()
+    for record in continued.records:
+        tally = tally.recorded(record, prices.get(record.ticket.model))
+    return tally
 
 
 # --- from the config

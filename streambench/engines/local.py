@@ -94,10 +94,10 @@ async def measure(job: Job) -> Measured:
     traced = Traced(trace, job.telemetry.carrier, job.telemetry.wants_text)
     client = Client(job.config, job.base_urls, instruments, traced)
     journal = _open_journal(job, client, anchor)
-    job.telemetry.opened(journal.header)
     job.on_journal(journal.folder)
     instruments.lag.start()
     try:
+        job.telemetry.opened(journal.header)
         return await _Session(job, instruments, client, journal).run()
     finally:
         instruments.lag.stop()
@@ -106,15 +106,12 @@ async def measure(job: Job) -> Measured:
         clock.close()
 
 
-def conclude(continued: Continued, origin: Origin) -> Measured:
-    """Ends a run of which nothing is left, though its end does not say so: it was stopped after its last record.
-
-    Raises DiskError.
-    """
+def conclude(continued: Continued, origin: Origin, status: Status, reason: str | None = None) -> Measured:
+    """Ends a run by a part that sends nothing, where its last end does not say how it stands. Raises DiskError."""
     journal = continued.journal
     journal.begin(_resumption(continued, origin, journal.header.stamps, take_anchor()), len(continued.records))
-    journal.close(RunEnd("complete", 0, None, None, client_lag_ns={}, clock_steps=0, clock_error_ns=0))
-    return Measured(journal.folder, "complete", None, frozenset())
+    journal.close(RunEnd(status, 0, None, None, client_lag_ns={}, clock_steps=0, clock_error_ns=0, reason=reason))
+    return Measured(journal.folder, status, None, frozenset())
 
 
 class _Session:
@@ -128,7 +125,7 @@ class _Session:
         self._phase = self._shown = "starting"
         self._telemetry = job.telemetry
         voice = Voice(lambda why: self._runner.stop(why), job.on_notice, self._paused)
-        self._guard = Guard(job.config, instruments.anchor, voice)
+        self._guard = Guard(job.config, instruments.anchor, voice, job.continued)
         self._runner = Runner(
             arm=client.arm,
             clock=instruments.clock,
@@ -246,11 +243,12 @@ class _Session:
 
     @contextmanager
     def _time_budget(self) -> Iterator[None]:
-        seconds = self._job.config.budget.duration_s
+        seconds, continued = self._job.config.budget.duration_s, self._job.continued
         if seconds is None:
             yield
             return
-        handle = asyncio.get_running_loop().call_later(seconds, self._guard.out_of_time)
+        left_s = seconds - (continued.took_ns / NS if continued else 0)
+        handle = asyncio.get_running_loop().call_later(left_s, self._guard.out_of_time)
         try:
             yield
         finally:
@@ -269,9 +267,14 @@ class _Session:
     def _status(self, measured: PhaseEnd | None, lost: DiskError | None) -> Status:
         if lost is not None or measured is None:
             return "disk_error"
-        if measured.fired == len(self._job.plan.measure) and measured.stopped != "interrupted":
+        if self._is_complete(measured):
             return "complete"
-        return measured.stopped or ("set_aside" if measured.skipped else "interrupted")
+        return measured.stopped or ("set_aside" if self._guard.aside else "interrupted")
+
+    def _is_complete(self, measured: PhaseEnd) -> bool:
+        """Nothing is left that a resumption would send; whoever interrupted it is told that it was."""
+        whole = measured.fired == len(self._job.plan.measure) and not measured.unfinished
+        return whole and measured.stopped not in ("interrupted", "key_refused")
 
     def _reason(self, status: Status) -> str | None:
         if status == "set_aside":
@@ -332,6 +335,7 @@ def _resumption(continued: Continued, origin: Origin, stamps: Stamps, anchor: An
         host=_host(),
         config_file=origin.config_file,
         overrides=origin.overrides,
+        changed=origin.changed,
     )
 
 
@@ -373,6 +377,7 @@ def _header(job: Job, client: Client, anchor: Anchor) -> RunHeader:
         config_file=job.origin.config_file,
         overrides=job.origin.overrides,
         trace=job.trace,
+        folder=job.origin.folder,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -116,7 +116,7 @@ class Live:
 
     # --- after the run
 
-    def finish(self, records: tuple[AttemptRecord, ...], end: RunEnd | None, patience_s: float) -> None:
+    def finish(self, records: Sequence[AttemptRecord], end: RunEnd | None, patience_s: float) -> None:
         """Makes what is left, and the spans of the models and of the run. Waits `patience_s` at most."""
         if self._about is None or self._outlet is None:
             return

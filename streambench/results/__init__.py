@@ -1,0 +1,28 @@
+"""A run's folder: appended to as each attempt ends, read back whole, however the run ended.
+
+    run.json  records.jsonl  end.json  summary.json  summary.csv    resume-1.json  end-1.json  ...
+
+A run that is resumed gets a header and an end for each further part; the journal stays one. Why: docs/design/003.
+"""
+
+from __future__ import annotations
+
+from streambench.results.folder import END, HEADER, RECORDS, slug
+from streambench.results.journal import Journal
+from streambench.results.reading import Run, load
+from streambench.results.tables import SUMMARY_CSV, SUMMARY_JSON, Summarised, to_csv, write_summary
+
+__all__ = [
+    "END",
+    "HEADER",
+    "RECORDS",
+    "SUMMARY_CSV",
+    "SUMMARY_JSON",
+    "Journal",
+    "Run",
+    "Summarised",
+    "load",
+    "slug",
+    "to_csv",
+    "write_summary",
+]
