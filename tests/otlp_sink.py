@@ -875,10 +875,15 @@ def main() -> None:
     wanted = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     behaviour = Behaviour(delay_s=wanted.delay, status=wanted.status)
-    with Sink(cast("Protocol", wanted.protocol), behaviour, wanted.port) as sink:
-        print(f"READY {sink.endpoint}", flush=True)
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait(wanted.seconds)
+    sink = Sink(cast("Protocol", wanted.protocol), behaviour, wanted.port)
+    try:
+        sink.start()
+    except (OSError, OverflowError, RuntimeError) as problem:  # RuntimeError is gRPC's
+        raise SystemExit(f"cannot listen on port {wanted.port}: {problem}") from None
+    print(f"READY {sink.endpoint}", flush=True)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait(wanted.seconds)
+    sink.stop()
     print(print_tree(sink.spans, wanted.most))
     print(count(sink))
 

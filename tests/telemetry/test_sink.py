@@ -426,3 +426,14 @@ def test_the_program_prints_what_came(ending: str) -> None:
     assert "   └─ chat 2  CLIENT" in said
     assert said.splitlines()[-1] == "1 requests, 3 spans (3 distinct), 0 logs, 0 metrics"
     assert process.returncode == 0
+
+
+@both
+def test_the_program_says_that_its_port_is_taken(protocol: Protocol) -> None:
+    """Its last line, whatever the library raises and gRPC writes before."""
+    with Sink() as other:
+        command = [sys.executable, str(PROGRAM), "--port", str(other.port), "--protocol", protocol]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"cannot listen on port {other.port}: ")
+    assert "Traceback" not in done.stderr
