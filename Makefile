@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all that a newcomer needs. Only Python 3.11+ and make have to be there.
 #   PYTHON=python3.13   the interpreter that .venv is made with; `make clean` first, or add VENV=.venv-3.13
 #   PYTEST_ARGS='...'   passed on to pytest, say PYTEST_ARGS='-m "not real"' to leave out the real servers
+#   OTLP=http://...     where the proxy of `make real-stack` sends its spans
+#   SINK_ARGS='...'     passed on to the sink, say SINK_ARGS='--protocol grpc --port 4317'
 #   FUZZ_SECONDS=60     how long `make fuzz` searches; 600 without it
 #   UPGRADE=1           lets `make lock` move every pin; without it only what pyproject.toml asks for moves
 
@@ -11,7 +13,7 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 NEEDS := streambench needs Python 3.11 or newer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs fuzz lock real-stack clean
+.PHONY: help demo test check docs fuzz lock real-stack otlp-sink clean
 
 help:
 	@echo "make demo    install into $(VENV), then compare simulated models: no key, no network"
@@ -20,6 +22,7 @@ help:
 	@echo "make docs    write docs/cli.md and docs/glossary.md anew"
 	@echo "make fuzz    search ten minutes for bytes that break the stream reader; needs the extra: fuzz"
 	@echo "make real-stack   serve a small real model behind LiteLLM, for configs/local-models.yaml; Ctrl-C stops it"
+	@echo "make otlp-sink    take spans and metrics on port 4318, and print the span tree at Ctrl-C"
 	@echo "make lock    write requirements/lock.txt anew from pyproject.toml"
 	@echo "make clean   remove the environments and caches; results/ stays"
 
@@ -42,7 +45,10 @@ fuzz: $(VENV)/.installed
 	@$(PY) tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),600)
 
 real-stack: $(VENV)/.installed
-	@$(PY) tests/real/stack.py --serve
+	@$(PY) tests/real/stack.py --serve $(if $(OTLP),--otlp $(OTLP))
+
+otlp-sink: $(VENV)/.installed
+	@$(PY) tests/otlp_sink.py $(SINK_ARGS)
 
 lock: $(VENV)/.made
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \

@@ -17,16 +17,15 @@ from typing import Any
 
 import pytest
 from command import Run, run_to_its_end, streambench
+from parts import free_port, tail
 from scripted_gateway import NO_END, ScriptedGateway, Seen, delta, sse, streamed
 from stack import (
     KEY_VARIABLE,
     LIMITED_KEY_VARIABLE,
     ModelServer,
     build_environment,
-    free_port,
     model_server,
     proxy,
-    tail,
 )
 
 from streambench import health
