@@ -106,6 +106,7 @@ class TapeReader:
         plain, whole = self._undo(tape.pieces[index])
         self._last = (tape.stamp_of[index] - tape.start, tape.read_of[index])
         self.decoder.feed(plain, *self._last)
+        self._check_growth()
         if len(self._start) < BODY_TEXT_LIMIT:
             self._start += plain[: BODY_TEXT_LIMIT - len(self._start)]
         if self.decoder.too_large is not None:
@@ -140,10 +141,12 @@ class TapeReader:
         plain, whole = inflater.take(piece)
         if inflater.broken:
             self.unreadable = f"broken {self._encoding}"
-        if inflater.left < 0:
-            limit = self._limits.stream_bytes
-            self.decoder.stop("inflated", f"the compressed body grew past {limit} bytes")
         return plain, whole
+
+    def _check_growth(self) -> None:
+        """After the part that passed the limit was read, so that as much is read of the body whatever its cut."""
+        if self._inflater is not None and self._inflater.left < 0:
+            self.decoder.stop("inflated", f"the compressed body grew past {self._limits.stream_bytes} bytes")
 
 
 class Inflater:

@@ -116,6 +116,7 @@ class StreamDecoder:
         self._keep_text = keep_text
         self._frames = 0
         self._kept_chars = 0
+        self._comments: int | None = None
         self.too_large: Failure | None = None
         self._offset_ns = array("q")
         self._kind: list[str] = []
@@ -160,7 +161,8 @@ class StreamDecoder:
 
     @property
     def comments(self) -> int:
-        return self._reader.comments
+        """Keep-alives, up to the event that passed a limit where one did."""
+        return self._reader.comments if self._comments is None else self._comments
 
     @property
     def chunks(self) -> int:
@@ -175,13 +177,18 @@ class StreamDecoder:
     def feed(self, piece: bytes, offset_ns: int, read: int) -> None:
         if self.too_large is not None:
             return
-        for event in self._reader.feed(piece):
-            if self._frames >= self._limits.chunks:
-                self.stop("chunks", f"the stream brought more than {self._limits.chunks} chunks")
-            if self.too_large is not None:
-                return
+        self._take_all(self._reader.feed(piece), offset_ns, read)
+
+    def _take_all(self, events: list[Event], offset_ns: int, read: int) -> None:
+        for event in events:
             self._frames += 1
-            self._take(event, offset_ns, read)
+            if self._frames > self._limits.chunks:
+                self.stop("chunks", f"the stream brought more than {self._limits.chunks} chunks")
+            else:
+                self._take(event, offset_ns, read)
+            if self.too_large is not None:  # how much more came in this piece is the network's doing
+                self._comments = event.comments
+                return
         if self._reader.too_large is not None:
             what = {"line": "a line", "event": "an event"}[self._reader.too_large]
             self.stop(self._reader.too_large, f"{what} of the stream passed {self._limits.line_bytes} bytes")
@@ -199,8 +206,7 @@ class StreamDecoder:
         if self.too_large is not None:
             return
         before = (self.malformed, self.malformed_why, self.broken_utf8)
-        for event in self._reader.close():
-            self._take(event, offset_ns, read)
+        self._take_all(self._reader.close(), offset_ns, read)
         self.malformed, self.malformed_why, self.broken_utf8 = before
 
     def timeline(self) -> ChunkTimeline:

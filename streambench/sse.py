@@ -7,7 +7,7 @@ its blank line is delivered, since `[DONE]` is often sent so; one with empty dat
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BOM = b"\xef\xbb\xbf"
 
@@ -18,6 +18,8 @@ class Event:
 
     data: bytes
     name: bytes = b""
+    comments: int = field(default=0, compare=False)
+    """The reader's `comments` when this event was complete: more may have come behind it in the same piece."""
 
 
 class SseReader:
@@ -79,7 +81,7 @@ class SseReader:
         """The end of the stream: the event under way, if it holds data."""
         if not self._line and not self._event:
             return []
-        return self._events([self._joined(b""), b""] if self._line else [b""])
+        return self._bounded([self._joined(b""), b""] if self._line else [b""])
 
     def _hold(self, lines: list[bytes]) -> None:
         """Keeps the unfinished last line back; joins the first line with what was held before it."""
@@ -155,7 +157,7 @@ class SseReader:
         if self._event:
             data = self._with_held(data)
         if data:
-            events.append(Event(data, self._name))
+            events.append(Event(data, self._name, self.comments))
         else:
             self.comments += 1
         self._data.clear()
