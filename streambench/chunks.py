@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from streambench.dialects import FIELDS_LIMIT, unknown_fields
+from streambench.dialects import FIELDS_LIMIT, shown_name, unknown_fields
 from streambench.records import GENERATED, ChunkTimeline, Failure, ToolCall, Usage
 from streambench.sse import Event, SseReader
 from streambench.tool_calls import LEGACY, ToolCalls
@@ -168,6 +168,11 @@ class StreamDecoder:
     def chunks(self) -> int:
         """How many are in the timeline so far."""
         return len(self._kind)
+
+    @property
+    def events(self) -> int:
+        """How many came, keep-alives included: what has none was no stream."""
+        return self._frames + self.comments
 
     @property
     def room(self) -> int:
@@ -426,7 +431,8 @@ def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> F
 
 def _keys(error: dict[str, Any]) -> str:
     """An object that names no error may well be an answer: its keys are told, not what it says."""
-    return _text(f"an object with the keys {', '.join(list(error)[:12])}" if error else "an empty object")
+    names = ", ".join(map(shown_name, list(error)[:12]))
+    return f"an object with the keys {names}" if names else "an empty object"
 
 
 def _title(text: str) -> str:

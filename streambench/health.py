@@ -66,21 +66,37 @@ def judge(record: AttemptRecord) -> Outcome:
 def evidence(record: AttemptRecord, outcome: Outcome | None = None) -> str:
     """One line that says why the attempt has its outcome, as the record's (masked, bounded) facts tell it."""
     outcome = outcome or judge(record)
-    failure = record.error_frame if outcome == "stream_error" and record.error_frame else record.failure
-    if failure is None:
-        why = record.malformed_why if outcome == "malformed" and record.malformed_why else OUTCOMES[outcome]
-        return f"{outcome}: {why}"
+    failure = _failure_of(record, outcome)
     status = failure.status or (record.status if outcome == "http_error" else None)
     marks = (str(mark) for mark in (status, failure.detail, failure.code) if mark not in (None, ""))
-    return f"{' '.join([outcome, *marks])}: {failure.message or OUTCOMES[outcome]}"
+    return f"{' '.join([outcome, *marks])}: {failure.message or _shown(record, outcome)}"
+
+
+def _failure_of(record: AttemptRecord, outcome: Outcome) -> Failure:
+    """What the record holds of this outcome; without words where its numbers must tell."""
+    failure = record.error_frame if outcome == "stream_error" else record.failure
+    return failure if failure is not None and _kind(failure) == outcome else Failure(outcome)
+
+
+def _shown(record: AttemptRecord, outcome: Outcome) -> str:
+    """The outcome's meaning, with the numbers that show it."""
+    chunks = _of(len(record.timeline.kind), "chunk")
+    if outcome == "malformed":
+        which = "1 frame," if record.malformed == 1 else f"{record.malformed} frames, the first:"
+        return f"{which} {record.malformed_why or 'no JSON, or no chunk'}"
+    if outcome == "truncated":
+        return f"{OUTCOMES[outcome]}, after {chunks} with {_of(sum(record.timeline.chars), 'character')}"
+    if outcome == "empty":
+        return f"{OUTCOMES[outcome]}: {record.finish_reason} after {chunks}"
+    return OUTCOMES[outcome]
 
 
 def _ended_by(record: AttemptRecord) -> Outcome | None:
-    if record.failure is not None:
-        return _kind(record.failure)
-    if record.status is not None and not 200 <= record.status < 300:
+    """What ended it from outside the stream; an error status says more than how its body ended."""
+    kind = _kind(record.failure) if record.failure is not None else None
+    if kind not in _BEFORE_THE_STREAM and record.status is not None and not 200 <= record.status < 300:
         return "http_error"
-    return None
+    return kind
 
 
 def _kind(failure: Failure) -> Outcome:
@@ -329,7 +345,7 @@ def _unknown_fields(record: AttemptRecord, _: Thresholds) -> str | None:
 
 
 def _keepalives(record: AttemptRecord, _: Thresholds) -> str | None:
-    return f"{_of(record.comments, 'comment')} or empty events" if record.comments else None
+    return f"{_of(record.comments, 'keep-alive')} (comments or empty events)" if record.comments else None
 
 
 def _truncated_utf8(record: AttemptRecord, _: Thresholds) -> str | None:

@@ -421,6 +421,12 @@ def test_one_of_a_thing_is_none_too_many() -> None:
     assert names(make_record(ids=1, roles=1, attempt=1)) == []
 
 
+def test_keep_alives_are_counted() -> None:
+    """Comments and empty events are not told apart."""
+    assert found(make_record(comments=1))["keepalives"] == "1 keep-alive (comments or empty events)"
+    assert found(make_record(comments=8))["keepalives"] == "8 keep-alives (comments or empty events)"
+
+
 def test_the_worst_call_is_told() -> None:
     """How many of how many, and why the first of them."""
     calls = (ToolCall("a", arguments_valid=True), ToolCall("b"), ToolCall("c", arguments_valid=False, why="no JSON"))

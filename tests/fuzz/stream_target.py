@@ -29,7 +29,7 @@ READ_NS = 10
 SINGLY_UP_TO = 128
 """Bytes of a body that is also read byte by byte; of a longer one, seventeen at a time, for the fuzzer's sake."""
 
-OUTCOMES_OF_A_BODY = frozenset({"stream_error", "malformed", "truncated", "empty", "ok"})
+OUTCOMES_OF_A_BODY = frozenset({"not_a_stream", "stream_error", "malformed", "truncated", "empty", "ok"})
 """The body of an event stream that came whole, with a success status, can end in these and no other."""
 TOLD_BY_THE_CUT = frozenset({"reads", "first_byte_ns", "last_byte_ns", "ended_ns"})
 """Fields of a record that say when the body came, not what it said."""
