@@ -383,7 +383,9 @@ _RULES = (
         "far more tokens than chunks, in a finished stream of plain text whose chunks are as small as one token (2 to "
         "6 characters): the gateway counted what it did not send, as LiteLLM does when its upstream ends early. A "
         "guess: hidden reasoning that nobody tells of looks the same, and so do several tokens a chunk in a script of "
-        "few characters a token; larger chunks, tools, and under 4 chunks are not judged",
+        "few characters a token; larger chunks, tools, and under 4 chunks are not judged. Nor can it see an early end whose "
+        "count happens to be right: LiteLLM closes such a stream with a finish_reason of `stop`, [DONE] and a usage of its "
+        "own, and where it counts just the tokens that came, nothing in the bytes tells it from a short answer",
         _usage_invented,
     ),
     _Rule("length_limited", "finish_reason says that a token limit cut the answer", _length_limited),
@@ -408,8 +410,9 @@ _RULES = (
     _Rule("duplicate_role", "more than one delta of a choice carried a role", _duplicate_role),
     _Rule(
         "tool_arguments_invalid",
-        "a finished tool call has arguments that are no JSON object, or break the function's declared schema (checked: "
-        "type, required, properties, enum and items)",
+        "a finished tool call has arguments that are no JSON object, or break the function's declared JSON schema, in the "
+        "draft that it names (else 2020-12). Not looked at: `pattern` and `format`; a schema that cannot be used, or takes "
+        "too long, is not checked, and nothing is fetched for it",
         _tool_arguments_invalid,
     ),
     _Rule(

@@ -53,6 +53,7 @@ ROOMS: tuple[Room, ...] = (
     room(1, "prompt_mask"),
     room(1, "sse"),
     room(1, "dialects"),
+    room(1, "tool_schemas", "jsonschema", "referencing"),
     room(1, "tool_calls"),
     room(2, "suite"),
     room(2, "config", "pydantic", "pydantic_core", "dotenv"),
