@@ -13,8 +13,9 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
-from streambench.chunks import MESSAGE_LIMIT, StreamDecoder, StreamLimits, failure_from_body, failure_from_plain
+from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
+from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets

@@ -347,6 +347,7 @@ def test_a_content_type_is_cleaned() -> None:
         ({"a": 1, "b": 2}, "an object with the keys a, b", None),
         (b"upstream connect error", "upstream connect error", None),
         (b"<html><head><title>502 Bad Gateway</title></head><body>...</body></html>", "502 Bad Gateway", None),
+        (b'{"error": {"message": "no \\ud83d"}}', "no \ufffd", None),
         (b"", "", None),
         (b"\xff\xfe", "\ufffd\ufffd", None),
     ],

@@ -11,14 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streambench.chunks import (
-    LARGEST_NUMBER,
-    MESSAGE_LIMIT,
-    StreamDecoder,
-    failure_from_body,
-    failure_from_plain,
-    read_usage,
-)
+from streambench.chunks import StreamDecoder
+from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.payloads import LARGEST_NUMBER, read_usage
 from streambench.records import ChunkTimeline, Failure, Usage
 
 

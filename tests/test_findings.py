@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from streambench.config import Health
-from streambench.health import FINDINGS, OUTCOMES, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
+from streambench.findings import FINDINGS, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
+from streambench.health import OUTCOMES
 from streambench.records import AttemptRecord, Failure, ToolCall, Usage
 from streambench.testing import MS, make_record, make_timeline
 

@@ -12,18 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from streambench.clock import NS
+from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresholds_of
 from streambench.frames import mean_and_quantiles, model_order
-from streambench.health import (
-    FINDINGS,
-    OUTCOMES,
-    Finding,
-    Outcome,
-    Thresholds,
-    evidence,
-    findings,
-    judge,
-    thresholds_of,
-)
+from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
 from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage
 

@@ -13,9 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 from streambench.capture import Circumstances, TapeReader, record_of
-from streambench.chunks import LARGEST_NUMBER, MESSAGE_LIMIT, StreamLimits, failure_from_body
+from streambench.chunks import StreamLimits
 from streambench.clock import Anchor
-from streambench.health import FINDINGS, evidence, findings, judge
+from streambench.failures import MESSAGE_LIMIT, failure_from_body
+from streambench.findings import FINDINGS, findings
+from streambench.health import evidence, judge
+from streambench.payloads import LARGEST_NUMBER
 from streambench.prompt_mask import PromptMask
 from streambench.records import GENERATED, KINDS, AttemptRecord, Ticket, Usage, as_plain, from_line, to_line
 from streambench.secrets import Secrets
