@@ -77,8 +77,8 @@ def _shown(record: AttemptRecord, outcome: Outcome) -> str:
     """The outcome's meaning, with the numbers that show it."""
     chunks = of_count(len(record.timeline.kind), "chunk")
     if outcome == "malformed":
-        which = "1 frame," if record.malformed == 1 else f"{record.malformed} frames, the first:"
-        return f"{which} {record.malformed_why or 'no JSON, or no chunk'}"
+        which = "1 frame" if record.malformed == 1 else f"{record.malformed} frames, the first"
+        return f"{which}: {record.malformed_why or 'no JSON, or no chunk'}"
     if outcome == "truncated":
         return f"{OUTCOMES[outcome]}, after {chunks} with {of_count(sum(record.timeline.chars), 'character')}"
     if outcome == "empty":

@@ -114,6 +114,6 @@ def test_evidence_of_an_empty_answer_says_how_it_ended() -> None:
 
 def test_evidence_of_a_malformed_frame_says_what_was_wrong_with_it() -> None:
     """The decoder's reason for the first one is kept in the record."""
-    assert evidence(make_record(malformed=1, malformed_why="no JSON")) == "malformed: 1 frame, no JSON"
+    assert evidence(make_record(malformed=1, malformed_why="no JSON")) == "malformed: 1 frame: no JSON"
     assert evidence(make_record(malformed=2, malformed_why="no JSON")) == "malformed: 2 frames, the first: no JSON"
     assert evidence(make_record(malformed=2)) == "malformed: 2 frames, the first: no JSON, or no chunk"
