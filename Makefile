@@ -20,7 +20,7 @@ help:
 	@echo "make test    the whole suite, real servers included"
 	@echo "make check   lint, format, types, generated docs"
 	@echo "make docs    write docs/cli.md and docs/glossary.md anew"
-	@echo "make fuzz    search ten minutes for bytes that break the stream reader; needs the extra: fuzz"
+	@echo "make fuzz    search ten minutes for bytes that break the stream reader; installs the extra: fuzz"
 	@echo "make real-stack   serve a small real model behind LiteLLM, for configs/local-models.yaml; Ctrl-C stops it"
 	@echo "make otlp-sink    take spans and metrics on port 4318, and print the span tree at Ctrl-C"
 	@echo "make lock    write requirements/lock.txt anew from pyproject.toml"
@@ -41,7 +41,7 @@ check: $(VENV)/.installed
 docs: $(VENV)/.installed
 	@$(PY) docs/generate.py
 
-fuzz: $(VENV)/.installed
+fuzz: $(VENV)/.fuzz
 	@$(PY) tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),600)
 
 real-stack: $(VENV)/.installed
@@ -62,7 +62,7 @@ clean:
 	@rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Three stamps, so that each step runs again only when what it read has changed.
+# Four stamps, so that each step runs again only when what it read has changed.
 
 $(VENV)/.made:
 	@command -v "$(PYTHON)" >/dev/null || \
@@ -83,4 +83,9 @@ $(VENV)/.locked: requirements/lock.txt $(VENV)/.made
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.locked
 	@$(PIP) install --no-deps --editable .
+	@touch $@
+
+# The fuzzer is in no lock: it has wheels for few platforms, and would keep the others from installing anything.
+$(VENV)/.fuzz: $(VENV)/.installed
+	@$(PIP) install --editable '.[fuzz]'
 	@touch $@

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from streambench.cli import commands
-from streambench.health import health_markdown
+from streambench.findings import health_markdown
 from streambench.metrics import glossary_markdown
 
 DOCS = Path(__file__).resolve().parent

@@ -13,11 +13,13 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
-from streambench.chunks import MESSAGE_LIMIT, StreamDecoder, StreamLimits, failure_from_body, failure_from_plain
+from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
+from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets
+from streambench.sse import BOM
 from streambench.transport import Tape
 
 SLICE = 128
@@ -69,6 +71,8 @@ class TapeReader:
         self._next = 0
         self._last: tuple[int, int] | None = None
         self._start = bytearray()
+        self._start_limit = min(BODY_TEXT_LIMIT, self._limits.line_bytes)
+        """So that it is full before a long line stops the reading, whatever the cut."""
         self._encoding: str | None = None
         self._used = 0
         """Bytes of the piece under way that have been decoded."""
@@ -106,8 +110,9 @@ class TapeReader:
         plain, whole = self._undo(tape.pieces[index])
         self._last = (tape.stamp_of[index] - tape.start, tape.read_of[index])
         self.decoder.feed(plain, *self._last)
-        if len(self._start) < BODY_TEXT_LIMIT:
-            self._start += plain[: BODY_TEXT_LIMIT - len(self._start)]
+        self._check_growth()
+        if len(self._start) < self._start_limit:
+            self._start += plain[: self._start_limit - len(self._start)]
         if self.decoder.too_large is not None:
             self._next = len(tape.pieces)
         elif whole:
@@ -140,10 +145,12 @@ class TapeReader:
         plain, whole = inflater.take(piece)
         if inflater.broken:
             self.unreadable = f"broken {self._encoding}"
-        if inflater.left < 0:
-            limit = self._limits.stream_bytes
-            self.decoder.stop("inflated", f"the compressed body grew past {limit} bytes")
         return plain, whole
+
+    def _check_growth(self) -> None:
+        """After the part that passed the limit was read, so that as much is read of the body whatever its cut."""
+        if self._inflater is not None and self._inflater.left < 0:
+            self.decoder.stop("inflated", f"the compressed body grew past {self._limits.stream_bytes} bytes")
 
 
 class Inflater:
@@ -274,30 +281,41 @@ def _failure(reader: TapeReader, about: Circumstances) -> Failure | None:
 
 def _is_stream(reader: TapeReader) -> bool:
     """By its word or by its deeds: some servers stream events under another content type."""
-    said = reader.tape.header("content-type") or ""
     decoder = reader.decoder
-    if "event-stream" in said.lower() or decoder.done or decoder.error_frame is not None:
+    if decoder.done or decoder.error_frame is not None or decoder.chunks > 0:
         return True
-    return decoder.chunks > 0
+    return _says_stream(reader.tape) and (decoder.events > 0 or not _document(reader.start_of_body()))
+
+
+def _says_stream(tape: Tape) -> bool:
+    return "event-stream" in (tape.header("content-type") or "").lower()
+
+
+def _document(body: bytes) -> str:
+    """`JSON` or `HTML` where the body begins as one and so as no line of a stream does; else nothing."""
+    first = body.removeprefix(BOM).lstrip()[:1]
+    return {b"{": "JSON", b"[": "JSON", b"<": "HTML"}.get(first, "")
 
 
 def _not_a_stream(reader: TapeReader) -> Failure:
     if reader.unreadable:
         return Failure("not_a_stream", f"the body's encoding cannot be read: {reader.unreadable}", detail="encoding")
+    body = reader.start_of_body()
     what = (reader.tape.header("content-type") or "no content type").split(";")[0].strip()
-    failure = _said_instead(what.lower(), reader.start_of_body())
+    came = f"{_document(body)} came as {what}" if _says_stream(reader.tape) else f"{what} came"
+    failure = _said_instead(came.lower(), body)
     told = f": {failure.message}" if failure.message else ""
-    return replace(failure, message=f"a stream was asked for, {what} came{told}", detail=what)
+    return replace(failure, message=f"a stream was asked for, {came}{told}", detail=what)
 
 
-def _said_instead(content_type: str, body: bytes) -> Failure:
+def _said_instead(came: str, body: bytes) -> Failure:
     """An error that JSON names, or a page's title. All else may be the answer, which is not ours to keep."""
-    if "html" in content_type and b"<title>" in body.lower():
+    if "html" in came and b"<title>" in body.lower():
         return failure_from_body("not_a_stream", body)
-    if "json" not in content_type:
+    if "json" not in came:
         return Failure("not_a_stream")
     try:
-        plain = json.loads(body)
+        plain = json.loads(body.removeprefix(BOM))
     except (ValueError, RecursionError):  # a long answer, for one: only its start is here
         return Failure("not_a_stream")
     if not isinstance(plain, dict):

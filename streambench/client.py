@@ -31,7 +31,7 @@ from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
 from streambench.suite import Prompt, texts_of
-from streambench.tool_calls import declared_schemas
+from streambench.tool_calls import declared_schemas, prepare_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
     CURRENT,
@@ -112,6 +112,8 @@ class Client:
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
         self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
+        for params in (*(model.params for model in config.models), *(prompt.params for prompt in config.suite.prompts)):
+            prepare_schemas(params)
 
     @property
     def stamps(self) -> Stamps:

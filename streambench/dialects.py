@@ -45,6 +45,11 @@ KNOWN: Mapping[str, frozenset[str]] = {
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
+def shown_name(name: str) -> str:
+    """The name of a field or function as it may be shown: one may be any text at all, and then it is not repeated."""
+    return name if _NAME.fullmatch(name) else "(odd name)"
+
+
 def unknown_fields(plain: Any) -> Iterator[str]:
     """The paths of a chunk's fields that no dialect known here has, as in `choices.delta.mood`."""
     return _unknown(plain, "")
@@ -59,7 +64,6 @@ def _unknown(plain: Any, path: str) -> Iterator[str]:
         for name, value in plain.items():
             inner = f"{path}.{name}" if path else name
             if name not in known:
-                # a name may be any text at all; one that is no name is not repeated
-                yield inner if _NAME.fullmatch(name) else f"{path}.(odd name)".lstrip(".")
+                yield f"{path}.{shown_name(name)}" if path else shown_name(name)
             elif inner in KNOWN:
                 yield from _unknown(value, inner)

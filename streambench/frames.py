@@ -14,7 +14,8 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from streambench.health import OUTCOMES, findings, judge, thresholds_of
+from streambench.findings import findings, thresholds_of
+from streambench.health import OUTCOMES, judge
 from streambench.metrics import METRICS, NS_PER_MS, Metric, chunk_gaps, known_gaps, streamed_tokens
 from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader
 

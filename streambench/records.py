@@ -122,7 +122,7 @@ class ToolCall:
 
     name: str | None = None
     arguments_valid: bool | None = None
-    """JSON, and of the declared schema where there is one; None where the call had no arguments to judge."""
+    """JSON, and of the declared schema where there is one; None where nobody can tell, or nothing came to judge."""
     why: str | None = None
 
 
@@ -157,6 +157,7 @@ class AttemptRecord:
     reads: int = 0
     timeline: ChunkTimeline = ChunkTimeline()
     comments: int = 0
+    """Keep-alives: comments and events without data, up to where a limit of ours was passed, whatever the cut."""
     malformed: int = 0
     """Frames that were no JSON or no chunk."""
     malformed_why: str | None = None
@@ -181,7 +182,7 @@ class AttemptRecord:
     ids: int = 0
     """Distinct response ids in the stream."""
     roles: int = 0
-    """Deltas that carried a role, over all choices."""
+    """Deltas that carried a role, in the choice that had the most of them."""
     after_finish: int = 0
     """Generated chunks that came after the finish_reason of their choice."""
     tool_calls: tuple[ToolCall, ...] = ()

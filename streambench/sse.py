@@ -7,9 +7,11 @@ its blank line is delivered, since `[DONE]` is often sent so; one with empty dat
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 BOM = b"\xef\xbb\xbf"
+FIELDS = frozenset({b"data", b"event", b"id", b"retry"})
+"""Names of the fields that there are; lines of any other name are passed over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,8 @@ class Event:
 
     data: bytes
     name: bytes = b""
+    comments: int = field(default=0, compare=False)
+    """The reader's `comments` when this event was complete: more may have come behind it in the same piece."""
 
 
 class SseReader:
@@ -76,10 +80,13 @@ class SseReader:
         return lines
 
     def close(self) -> list[Event]:
-        """The end of the stream: the event under way, if it holds data."""
+        """The end of the stream: the event under way, if it holds data. Half a comment is none."""
         if not self._line and not self._event:
             return []
-        return self._events([self._joined(b""), b""] if self._line else [b""])
+        comments = self.comments
+        events = self._bounded([self._joined(b""), b""] if self._line else [b""])
+        self.comments = comments
+        return events
 
     def _hold(self, lines: list[bytes]) -> None:
         """Keeps the unfinished last line back; joins the first line with what was held before it."""
@@ -144,7 +151,7 @@ class SseReader:
             self.comments += 1
             return
         value = value.removeprefix(b" ")
-        self._fields += 1
+        self._fields += name in FIELDS
         if name == b"data":
             self._data.append(value)
         elif name == b"event":
@@ -155,7 +162,7 @@ class SseReader:
         if self._event:
             data = self._with_held(data)
         if data:
-            events.append(Event(data, self._name))
+            events.append(Event(data, self._name, self.comments))
         else:
             self.comments += 1
         self._data.clear()

@@ -1,16 +1,20 @@
 """Tool calls put together from their deltas, in bounded memory, and judged: can an agent use what came?
 
-The verdict alone is kept, never the arguments. On the way: `chunks` adds the deltas, the record takes the verdicts.
+The verdict alone is kept, never the arguments. On the way: `chunks` adds the deltas, `tool_schemas` checks, the record
+takes the verdicts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from streambench.dialects import shown_name
 from streambench.records import ToolCall
+from streambench.tool_schemas import Checked, Steps, check, prepare, word
 
 CALLS_LIMIT = 64
 """Calls of one stream that are judged."""
@@ -19,30 +23,8 @@ ARGUMENTS_LIMIT = 256 * 1024
 NAME_LIMIT = 64
 """As long as OpenAI lets a function's name be."""
 WHY_LIMIT = 200
-DEPTH_LIMIT = 32
-"""Levels of a schema that are looked at."""
-
 LEGACY = -1
 """The index of `function_call`, of which a choice has one."""
-
-_TYPES: Mapping[str, tuple[type, ...]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
-_WORDS: Mapping[type, str] = {
-    dict: "an object",
-    list: "an array",
-    str: "a string",
-    int: "an integer",
-    float: "a number",
-    bool: "a boolean",
-    type(None): "null",
-}
 
 
 @dataclass(slots=True)
@@ -77,7 +59,8 @@ class ToolCalls:
 
     def judged(self) -> tuple[ToolCall, ...]:
         """A verdict a call, in the order in which they began."""
-        return tuple(self._judge(call) for call in self._calls)
+        steps = Steps()
+        return tuple(self._judge(call, steps) for call in self._calls)
 
     def _find(self, choice: int, index: int | None, call_id: str | None, name: str | None) -> _Call | None:
         """The call that a delta goes on with, or a new one; None beyond the limit.
@@ -108,18 +91,16 @@ class ToolCalls:
         self._held += len(arguments)
         call.arguments.append(arguments)
 
-    def _judge(self, call: _Call) -> ToolCall:
-        name = call.name or None
+    def _judge(self, call: _Call, steps: Steps) -> ToolCall:
+        name = shown_name(call.name) if call.name else None  # the model chose it
         if call.too_long:
             return ToolCall(name, None, f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged")
-        schema = self.schemas.get(call.name)
-        text = "".join(call.arguments)
-        if not text.strip():
-            needs = _required(schema)
-            why = f"no arguments, though `{needs[0]}` is required" if needs else None
-            return ToolCall(name, arguments_valid=False if needs else None, why=why)
-        why = _unusable(text, schema)
-        return ToolCall(name, why is None, None if why is None else why[:WHY_LIMIT])
+        schema, text = self.schemas.get(call.name), "".join(call.arguments)
+        if text.strip():
+            valid, why = _judged(text, schema, steps)
+        else:
+            valid, why = _judged_empty(schema, steps)
+        return ToolCall(name, valid, None if why is None else why[:WHY_LIMIT])
 
 
 def declared_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,78 +110,46 @@ def declared_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
     return {str(one["name"]): one["parameters"] for one in functions if "name" in one and "parameters" in one}
 
 
-def breaks_schema(value: Any, schema: Any) -> str | None:
-    """How a value breaks a JSON schema, in words that quote the schema and never the value; None where it fits.
-
-    A subset: `type`, `required`, `properties`, `enum` and `items`, at every level. What else a schema may say
-    (`$ref`, `anyOf`, `pattern`, bounds, `additionalProperties`) is not checked, so a break is certain and a fit is not.
-    """
-    return next(_breaks(value, schema, "", DEPTH_LIMIT), None)
+def prepare_schemas(params: Mapping[str, Any]) -> None:
+    """Reads the declared schemas ahead of the run: at the end of the first stream it would hold up all others."""
+    for schema in declared_schemas(params).values():
+        prepare(schema)
 
 
-def _unusable(text: str, schema: Any) -> str | None:
+def _judged_empty(schema: Any, steps: Steps) -> Checked:
+    """Of a function without arguments many gateways send nothing: that is unknown, unless the schema asks for more."""
+    valid, why = (None, None) if schema is None else check({}, schema, steps)
+    return (False, f"no arguments: {why}") if valid is False else (None, None)
+
+
+def _judged(text: str, schema: Any, steps: Steps) -> Checked:
+    """By JSON, and by the schema where one was declared."""
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_float)
     except json.JSONDecodeError as error:
-        return f"no JSON from character {error.pos} of {len(text)} on"
-    except (ValueError, RecursionError):
-        return f"no JSON, of {len(text)} characters"
+        return False, f"no JSON from character {error.pos} of {len(text)} on"
+    except _NoJsonError:
+        return False, f"no JSON, of {len(text)} characters"
+    except (ValueError, RecursionError):  # JSON perhaps, but with more digits or levels than Python takes
+        return None, f"{len(text)} characters with more levels or digits than can be read: not judged"
     if not isinstance(value, dict):
-        return f"{_word(value)}, not an object"
-    return breaks_schema(value, schema)
+        return False, f"{word(value)}, not an object"
+    return (True, None) if schema is None else check(value, schema, steps)
+
+
+class _NoJsonError(ValueError):
+    """Python reads it, JSON does not know it."""
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(name)  # NaN and Infinity are Python's, not JSON's
+    raise _NoJsonError(name)  # NaN and Infinity
 
 
-def _breaks(value: Any, schema: Any, path: str, depth: int) -> Iterator[str]:
-    if not isinstance(schema, Mapping) or not depth:
-        return
-    allowed = _types(schema.get("type"))
-    if allowed and not any(_is(value, name) for name in allowed):
-        yield f"{_place(path)} is {_word(value)}, not {' or '.join(allowed)}"
-    choices = schema.get("enum")
-    if isinstance(choices, Sequence) and not isinstance(choices, str) and value not in choices:
-        yield f"{_place(path)} is none of the {len(choices)} choices"
-    if isinstance(value, dict):
-        properties = _mapping(schema.get("properties"))
-        yield from (f"{_place(_inside(path, name))} is missing" for name in _required(schema) if name not in value)
-        for name, inner in properties.items():
-            if name in value:
-                yield from _breaks(value[name], inner, _inside(path, str(name)), depth - 1)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _breaks(item, schema.get("items"), f"{path}[]", depth - 1)
-
-
-def _types(declared: Any) -> list[str]:
-    names = [declared] if isinstance(declared, str) else _list(declared)
-    known = [name for name in names if isinstance(name, str) and name in _TYPES]
-    return known if len(known) == len(names) else []
-
-
-def _is(value: Any, name: str) -> bool:
-    if isinstance(value, bool):
-        return name == "boolean"
-    whole = name == "integer" and isinstance(value, float) and value.is_integer()
-    return whole or isinstance(value, _TYPES[name])
-
-
-def _required(schema: Any) -> list[str]:
-    return [name for name in _list(_mapping(schema).get("required")) if isinstance(name, str)]
-
-
-def _word(value: Any) -> str:
-    return _WORDS.get(type(value), type(value).__name__)
-
-
-def _place(path: str) -> str:
-    return f"`{path}`" if path else "it"
-
-
-def _inside(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999 is a number, but not one that could be compared
+        raise ValueError(text)
+    return value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

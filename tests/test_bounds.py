@@ -182,6 +182,21 @@ def test_text_is_bounded_where_it_is_kept(keep_text: bool, which: str | None) ->
     assert cut.text() == ("abcdabcd" if keep_text else None)
 
 
+@pytest.mark.parametrize("limits", [{"chunks": 3}, {"text_chars": 12}], ids=["chunks", "text"])
+def test_keep_alives_behind_a_limit_are_not_counted(limits: dict[str, int]) -> None:
+    """One before the chunk that passes it, two behind, whether they come with it or later."""
+    stream = CHUNK * 3 + b": one\n\n" + CHUNK + b": two\n\n: three\n\n"
+    for pieces in cuts(stream):
+        cut = decoder(*pieces, keep_text=True, **limits)
+        assert (cut.too_large is not None, cut.comments) == (True, 1), pieces
+
+
+def test_the_limits_hold_at_the_end_of_the_body_too() -> None:
+    """The last event lacks its blank line: a chunk too many, and 3 x 7 = 21 bytes of data for 20."""
+    assert stopped(decoder(CHUNK * 3 + CHUNK.rstrip(), chunks=3)) == "chunks"
+    assert stopped(decoder(b"data: 0123456\n" * 2 + b"data: 01234", line_bytes=20)) == "event"
+
+
 def test_half_an_event_before_the_limit_is_not_closed() -> None:
     """The end of the stream adds nothing to one that was cut."""
     assert decoder(CHUNK * 4 + CHUNK.rstrip(), chunks=2).chunks == 2
@@ -246,6 +261,17 @@ def test_a_body_may_grow_to_its_limit_and_no_further() -> None:
     assert inflated([gzip.compress(b"x" * 1_000)], limit=1_000)[1].left == 0
     body, inflater = inflated([gzip.compress(b"x" * 100_000)], limit=1_000)
     assert (len(body), inflater.left) == (1_001, -1)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_as_much_is_read_of_a_body_that_grows_too_far_whatever_its_cut(size: int) -> None:
+    """1,001 bytes, in which 1,001 // len(CHUNK) chunks are whole."""
+    body = gzip.compress(CHUNK * 1_000)
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    reader = tape_reader(pieces, StreamLimits(stream_bytes=1_000), [("content-encoding", "gzip")])
+    reader.close()
+    assert stopped(reader.decoder) == "inflated"
+    assert reader.decoder.chunks == 1_001 // len(CHUNK)
 
 
 def test_what_follows_a_compressed_body_is_not_held() -> None:

@@ -22,7 +22,7 @@ from streambench.capture import (
 )
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor
-from streambench.health import judge
+from streambench.health import evidence, judge
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, Ticket
 from streambench.secrets import Secrets
@@ -284,6 +284,40 @@ def test_what_came_instead_of_a_stream(content_type: str | None, body: bytes, to
     assert record.failure.detail == (content_type or "no content type").split(";")[0]
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error": {"message": "no such model"}}', "a stream was asked for, JSON came as text/event-stream: no such"),
+        (b' \r\n{"error": {"message": "no such model"}}\n', "JSON came as text/event-stream: no such model"),
+        (b'\xef\xbb\xbf{"error": "no such model"}', "JSON came as text/event-stream: no such model"),
+        (json.dumps(COMPLETION, indent=1).encode(), "JSON came as text/event-stream: an object with the keys id, obj"),
+        (b'[{"generated_text": "the answer"}]', "a stream was asked for, JSON came as text/event-stream"),
+        (b"<html><title>Sign in</title>the answer</html>", "HTML came as text/event-stream: Sign in"),
+        (b"<!doctype html>\nthe answer", "a stream was asked for, HTML came as text/event-stream"),
+    ],
+)
+def test_a_document_is_no_stream_whatever_its_type_says(body: bytes, told: str) -> None:
+    """Some gateways set the type before they know that they will refuse. No line of a stream begins so."""
+    for failure in (None, Failure("disconnected", detail="cut")):
+        record = Came(body, failure=failure).record()
+        assert judge(record) == "not_a_stream"
+        assert told in evidence(record)
+        assert "the answer" not in evidence(record)
+        assert (record.comments, record.malformed) == (0, 0)
+
+
+@pytest.mark.parametrize("body", [b"{}\n\n" + STREAM, b": ping\n\n{", b"x"])
+def test_one_odd_line_makes_no_document(body: bytes) -> None:
+    """An event or a comment says that it is a stream; of other text nobody can tell."""
+    assert judge(Came(body).record()) in ("ok", "truncated")
+
+
+def test_keys_that_are_no_names_are_not_told() -> None:
+    """They may be what the model said."""
+    record = Came(b'{"the answer": 1, "id": 2}', content_type="application/json").record()
+    assert evidence(record).endswith("an object with the keys (odd name), id")
+
+
 def test_an_empty_body_is_no_foreign_one() -> None:
     """There is nothing that could be no stream; what ended it has its say."""
     record = Came(b"", content_type=None, failure=Failure("timeout", detail="first_chunk")).record()
@@ -314,6 +348,7 @@ def test_a_content_type_is_cleaned() -> None:
         ({"a": 1, "b": 2}, "an object with the keys a, b", None),
         (b"upstream connect error", "upstream connect error", None),
         (b"<html><head><title>502 Bad Gateway</title></head><body>...</body></html>", "502 Bad Gateway", None),
+        (b'{"error": {"message": "no \\ud83d"}}', "no \ufffd", None),
         (b"", "", None),
         (b"\xff\xfe", "\ufffd\ufffd", None),
     ],

@@ -11,14 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streambench.chunks import (
-    LARGEST_NUMBER,
-    MESSAGE_LIMIT,
-    StreamDecoder,
-    failure_from_body,
-    failure_from_plain,
-    read_usage,
-)
+from streambench.chunks import StreamDecoder
+from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.payloads import LARGEST_NUMBER, read_usage
 from streambench.records import ChunkTimeline, Failure, Usage
 
 
@@ -530,10 +525,12 @@ def test_a_code_that_is_no_status_gives_none(code: object) -> None:
 
 
 def test_messages_and_codes_are_bounded() -> None:
-    """Of 10,000 characters 4,000 are taken; of keys in a message's place too."""
+    """Of 10,000 characters 4,000 are taken; of keys in a message's place a dozen, and none that is no name."""
     failure = failure_from_plain("stream_error", {"error": {"message": "m" * 10_000, "code": "c" * 10_000}})
     assert (len(failure.message), len(failure.code or "")) == (4_000, 4_000)
-    assert len(failure_from_plain("stream_error", {"error": {"k" * 10_000: 1}}).message) == 4_000
+    keys = {"k" * 10_000: 1} | {f"k{at}": 1 for at in range(99)}
+    told = failure_from_plain("stream_error", {"error": keys}).message
+    assert told == f"an object with the keys (odd name), {', '.join(f'k{at}' for at in range(11))}"
 
 
 def test_a_status_that_is_known_is_kept() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from streambench.config import Health
-from streambench.health import FINDINGS, OUTCOMES, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
+from streambench.findings import FINDINGS, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
+from streambench.health import OUTCOMES
 from streambench.records import AttemptRecord, Failure, ToolCall, Usage
 from streambench.testing import MS, make_record, make_timeline
 
@@ -419,6 +420,12 @@ def test_an_unknown_model_is_no_other(asked: str | None, served: str | None) -> 
 def test_one_of_a_thing_is_none_too_many() -> None:
     """One id, one role, a first attempt."""
     assert names(make_record(ids=1, roles=1, attempt=1)) == []
+
+
+def test_keep_alives_are_counted() -> None:
+    """Comments and empty events are not told apart."""
+    assert found(make_record(comments=1))["keepalives"] == "1 keep-alive (comments or empty events)"
+    assert found(make_record(comments=8))["keepalives"] == "8 keep-alives (comments or empty events)"
 
 
 def test_the_worst_call_is_told() -> None:

@@ -57,8 +57,23 @@ def test_a_failure_of_an_unknown_kind_is_never_ok() -> None:
 
 
 def test_an_error_status_without_a_failure_is_an_http_error() -> None:
-    """The status alone is enough."""
+    """The status alone is enough, and it is told."""
     assert judge(make_record(status=503)) == "http_error"
+    assert evidence(make_record(status=503)) == "http_error 503: the gateway answered with an error status"
+
+
+@pytest.mark.parametrize("kind", ["timeout", "too_large", "disconnected"])
+def test_an_error_status_is_an_http_error_however_its_body_ended(kind: str) -> None:
+    """A 503 whose body never came to an end; the evidence is the status, not that end."""
+    record = make_record(status=503, failure=Failure(kind, "it went on", detail="body"))
+    assert judge(record) == "http_error"
+    assert evidence(record) == "http_error 503: the gateway answered with an error status"
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "client_error", "connect_error"])
+def test_what_goes_before_a_status_is_told_before_it(kind: str) -> None:
+    """We stopped while the 503 came."""
+    assert judge(make_record(status=503, failure=Failure(kind))) == kind
 
 
 def test_a_role_chunk_is_no_output() -> None:
@@ -85,10 +100,20 @@ def test_evidence_of_a_stream_error_is_the_frames_own_message() -> None:
 
 
 def test_evidence_without_a_message_is_the_outcomes_meaning() -> None:
-    """A truncated stream has no message of its own."""
-    assert evidence(make_record(finish_reason=None)) == "truncated: the stream ended without a finish_reason"
+    """A truncated stream has no message of its own, but it has its numbers."""
+    assert evidence(make_record(finish_reason=None)) == (
+        "truncated: the stream ended without a finish_reason, after 5 chunks with 12 characters"
+    )
+
+
+def test_evidence_of_an_empty_answer_says_how_it_ended() -> None:
+    """A filter and an early stop are two things."""
+    record = make_record(kinds="ro", at_ms=(1, 2), finish_reason="content_filter")
+    assert evidence(record) == "empty: the stream finished with nothing generated: content_filter after 2 chunks"
 
 
 def test_evidence_of_a_malformed_frame_says_what_was_wrong_with_it() -> None:
-    """The decoder's reason is kept in the record."""
-    assert evidence(make_record(malformed=2, malformed_why="no JSON")) == "malformed: no JSON"
+    """The decoder's reason for the first one is kept in the record."""
+    assert evidence(make_record(malformed=1, malformed_why="no JSON")) == "malformed: 1 frame: no JSON"
+    assert evidence(make_record(malformed=2, malformed_why="no JSON")) == "malformed: 2 frames, the first: no JSON"
+    assert evidence(make_record(malformed=2)) == "malformed: 2 frames, the first: no JSON, or no chunk"

@@ -23,7 +23,8 @@ from test_cli import KEY, MARK, MODELS, PROMPTS, Home, Ran, Started
 from warm_process import WarmProcess
 
 from streambench.errors import ConfigError, ResultsError
-from streambench.health import findings, judge
+from streambench.findings import findings
+from streambench.health import judge
 from streambench.plan import Lane, Plan, Shape, build_plan
 from streambench.records import AttemptRecord, Failure, Resumption, Ticket, to_line
 from streambench.report import summarise

@@ -115,6 +115,16 @@ def test_an_event_without_data_is_a_keep_alive(lines: bytes) -> None:
     assert read([lines + b"\n\ndata: a\n\n"]) == ([Event(b"a")], 1)
 
 
+@pytest.mark.parametrize(
+    "stream", [b"<p>\n\n<p>", b'{"a":\n\n1}', b"da", b"data", b"event: pi", b": half a comm", b"data:"]
+)
+def test_what_is_no_field_and_what_is_half_a_line_is_no_keep_alive(stream: bytes) -> None:
+    """A page or a stream that was cut has no comments."""
+    reader = SseReader()
+    assert reader.feed(stream) + reader.close() == []
+    assert reader.comments == 0
+
+
 def test_blank_lines_alone_are_nothing() -> None:
     """No event, no keep-alive."""
     assert read([b"\n\n\r\n\r\r\n"]) == ([], 0)

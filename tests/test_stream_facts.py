@@ -169,6 +169,12 @@ def test_broken_text_is_counted_by_frame(content: bytes, broken: int) -> None:
     assert decoded(data).broken_utf8 == broken
 
 
+def test_half_a_character_is_mended_in_a_frame_of_odd_types_too() -> None:
+    """An id that is a number has the frame read field by field; the half pair is behind it."""
+    decoder = decoded(b'{"id":7,"choices":[{"delta":{"content":"a\\ud83d"}}]}')
+    assert (decoder.malformed, decoder.broken_utf8, decoder.timeline().chars) == (0, 1, (2,))
+
+
 def test_bad_json_in_good_text_is_not_broken_text() -> None:
     """It is malformed, and for another reason."""
     decoder = decoded(b'{"choices": [')

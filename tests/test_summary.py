@@ -14,7 +14,7 @@ from rich.cells import cell_len
 from streambench.metrics import METRICS
 from streambench.records import AttemptRecord, Connection, Failure, Usage
 from streambench.report import Summary, exit_code, inert, render, show, summarise
-from streambench.report.summary import NEEDED, Estimate, ModelSummary, estimate, final_attempts
+from streambench.report.summary import NEEDED, Estimate, Example, ModelSummary, estimate, final_attempts
 from streambench.report.text import duration, number, usd
 from streambench.results import to_csv, write_summary
 from streambench.testing import MS, make_end, make_header, make_record
@@ -100,6 +100,17 @@ def test_up_to_three_distinct_failures_are_kept_most_frequent_first() -> None:
     messages = ("a", "b", "b", "c", "d")
     records = [make_record(seq=seq, failure=Failure("timeout", text)) for seq, text in enumerate(messages)]
     assert one_model(*records).failures == (("timeout: b", 2), ("timeout: a", 1), ("timeout: c", 1))
+
+
+def test_each_outcome_has_its_most_frequent_evidence() -> None:
+    """Four kinds of failure, one of them told in two ways: none is lost, however many messages there are."""
+    told = [("timeout", "a"), ("timeout", "b"), ("timeout", "b"), ("disconnected", "c"), ("too_large", "d")]
+    records = [make_record(seq=seq, failure=Failure(kind, text)) for seq, (kind, text) in enumerate(told)]
+    assert one_model(*records, make_record(seq=9)).evidence == {
+        "timeout": Example("timeout: b", 2),
+        "too_large": Example("too_large: d", 1),
+        "disconnected": Example("disconnected: c", 1),
+    }
 
 
 # --- estimates
@@ -274,6 +285,74 @@ def test_hostile_names_and_messages_are_inert(width: int) -> None:
     assert "x" * 400 not in text
 
 
+def faulty() -> Summary:
+    """alpha: three ways to time out, a cut stream and two findings, in seven requests; beta is fine."""
+    failed = [make_record(seq=at, failure=Failure("timeout", why)) for at, why in enumerate(("idle", "idle", "total"))]
+    odd = [make_record(seq=4, ids=2), make_record(seq=5, ids=3, comments=1), make_record(seq=6)]
+    cut = make_record(seq=3, kinds="rc", at_ms=(1, 2), finish_reason=None)
+    return summarise(make_header("alpha", "beta"), [*failed, cut, *odd, make_record(model="beta")], make_end())
+
+
+def test_every_outcome_and_finding_is_shown_by_an_example() -> None:
+    """Aligned below the table, a model named once; `ok` is no failure, and beta has nothing to tell."""
+    lines = render(faulty(), width=140).split("\n")
+    first = lines.index("Not ok, so in no latency:")
+    assert lines[first : lines.index("", first + 6) + 1] == [
+        "Not ok, so in no latency:",
+        "model  requests  outcome    for example",
+        "alpha    3 of 7  timeout    idle (1 more, told otherwise)",
+        "         1 of 7  truncated  the stream ended without a finish_reason, after 2 chunks with 4 characters",
+        "",
+        "Found in the requests, ok or not (docs/health.md has what each means):",
+        "model  requests  finding     for example",
+        "alpha    2 of 7  id_changed  2 response ids in one stream of 5 chunks",
+        "         1 of 7  keepalives  1 keep-alive (comments or empty events)",
+        "",
+    ]
+
+
+def test_in_a_narrow_terminal_examples_stand_below_their_model() -> None:
+    """And are wrapped, never cut."""
+    text = render(faulty(), width=60)
+    assert (
+        "\nalpha\n  3 of 7 timeout: idle (1 more, told otherwise)\n  1 of 7 truncated: the stream ended without a\n  "
+        in text
+    )
+    assert "\nalpha\n  2 of 7 id_changed: 2 response ids in one stream of 5\n  chunks\n  1 of 7 keepalives: " in text
+
+
+def test_nothing_is_told_of_a_run_without_faults() -> None:
+    """No empty headings."""
+    text = render(summarise(make_header("alpha"), [make_record()], make_end()), width=140)
+    assert "Not ok" not in text
+    assert "Found" not in text
+
+
+@pytest.mark.parametrize("width", [60, 140])
+def test_hostile_evidence_is_inert_and_bounded(width: int) -> None:
+    """Escapes, newlines, overrides of direction and 10,000 characters, in a message and in a fact."""
+    text = "\x1b[2J\r\n\u202e[red]" + "x" * 10_000
+    records = [make_record(failure=Failure("timeout", text)), make_record(seq=1, unknown_fields=(text,))]
+    shown = render(summarise(make_header("alpha"), records, make_end()), width=width, colour=False)
+    assert all(char == "\n" or char.isprintable() for char in shown)
+    assert r"\x1b[2J\r\n\u202e[red]" in shown
+    assert shown.count("x" * 20) <= 2 * 240 // 20
+
+
+def test_a_cost_that_nobody_has_takes_no_column() -> None:
+    """It is told in a line."""
+    text = render(summarise(make_header("alpha"), [make_record()], make_end()), width=140)
+    assert "USD" not in text
+    assert "Cost: unknown, as no price is given" in text
+
+
+def test_many_simulated_models_are_not_named_again() -> None:
+    """Nine are marked in the table."""
+    names = [f"sim-{at}" for at in range(9)]
+    text = render(summarise(make_header(*names, simulated=tuple(names)), [], make_end()), width=140)
+    assert "no measure of any real model: 9 models, marked so in the table." in text
+
+
 def test_a_pipe_gets_plain_ascii() -> None:
     """No colour and no box to garble a log."""
     out = io.StringIO()
@@ -299,8 +378,8 @@ def test_an_output_that_knows_only_ascii_is_no_error() -> None:
 @pytest.mark.parametrize(
     "says",
     [
-        "alpha: 1 x truncated: the stream ended without a finish_reason",
-        "beta: 1 x http_error 429: slow down",
+        "alpha    1 of 3  truncated   the stream ended without a finish_reason, after 1 chunk with 4 characters",
+        "beta     1 of 1  http_error  429: slow down",
         "incomplete: it was interrupted, after 4 of 6 requests",
         "Simulated, so no measure of any real model: alpha.",
         "p50 0.05 ms, p99 0.20 ms, max 1.00 ms",

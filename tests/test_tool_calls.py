@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from streambench.tool_calls import (
     NAME_LIMIT,
     WHY_LIMIT,
     ToolCalls,
-    breaks_schema,
     declared_schemas,
 )
 
@@ -110,7 +108,6 @@ def test_a_legacy_function_is_a_call() -> None:
         ('{"city": "Oslo"}}', "no JSON from character 16 of 17 on"),
         ("{'city': 'Oslo'}", "no JSON from character 1 of 16 on"),
         ('{"city": NaN}', "no JSON, of 13 characters"),
-        ("[" * 100_000, "no JSON, of 100000 characters"),
         ('"{}"', "a string, not an object"),
         ("[]", "an array, not an object"),
         ("null", "null, not an object"),
@@ -128,48 +125,32 @@ def test_arguments_are_judged(arguments: str, why: str | None) -> None:
     assert one(arguments) == ToolCall("look", arguments_valid=why is None, why=why)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    ['{"city":' + "[" * 20_000 + "]" * 20_000 + "}", '{"city": ' + "9" * 5_000 + "}", '{"city": 1e999}'],
+    ids=["levels", "digits", "a number past all floats"],
+)
+def test_json_that_cannot_be_read_here_is_not_judged(arguments: str) -> None:
+    """It may well be fine for another reader: a break is certain."""
+    call = one(arguments)
+    assert call.arguments_valid is None
+    assert "not judged" in (call.why or "")
+
+
 def test_no_arguments_are_nothing_to_judge() -> None:
-    """Unless some are required."""
+    """Unless the schema asks for some."""
     assert one("", schema={"type": "object"}) == ToolCall("look")
-    assert one(" ") == ToolCall("look", arguments_valid=False, why="no arguments, though `city` is required")
+    assert one(" ") == ToolCall("look", arguments_valid=False, why="no arguments: `city` is missing")
+
+
+def test_a_name_that_is_none_is_not_told() -> None:
+    """The model chose it, and may have put its answer there."""
+    assert judged((0, 0, "c", "the answer is 7", "{}")) == valid("(odd name)")
 
 
 def test_a_function_that_was_not_declared_is_judged_as_json() -> None:
     """There is no schema to break."""
     assert judged((0, 0, "c", "other", '{"x": 1}'), schemas={"look": WEATHER}) == valid("other")
-
-
-@pytest.mark.parametrize(
-    ("value", "schema"),
-    [
-        (1, {"type": ["integer", "null"]}),
-        (None, {"type": ["integer", "null"]}),
-        (2.0, {"type": "integer"}),
-        (2, {"type": "number"}),
-        (1, {"type": "gremlin"}),
-        (1, {"type": ["integer", "gremlin"]}),
-        ("x", {"type": ["integer", "gremlin"]}),
-        (1, True),
-        (1, None),
-        (1, {"enum": "abc"}),
-        ({"a": 1}, {"properties": [], "required": "a"}),
-        ({"a": 1}, {"anyOf": [{"type": "string"}]}),
-        ("x", {"minLength": 5}),
-    ],
-)
-def test_what_the_subset_does_not_know_breaks_nothing(value: Any, schema: Any) -> None:
-    """A break is certain; a fit is not."""
-    assert breaks_schema(value, schema) is None
-
-
-def test_a_schema_that_goes_on_for_ever_is_left() -> None:
-    """YAML aliases can make one; 32 levels are looked at."""
-    schema: dict[str, Any] = {"type": "array"}
-    schema["items"] = schema
-    value: list[Any] = []
-    for _ in range(50):
-        value = [value]
-    assert breaks_schema(value, schema) is None
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
@@ -215,25 +196,6 @@ def test_schemas_are_found_in_tools_and_legacy_functions() -> None:
 def test_odd_params_declare_nothing(params: dict[str, Any]) -> None:
     """They are the gateway's to refuse."""
     assert declared_schemas(params) == {}
-
-
-plain_json = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=10,
-)
-WORDS = ("type", "required", "properties", "enum", "items", "a", "b", "object", "array", "integer")
-schemas = st.recursive(
-    plain_json | st.sampled_from(WORDS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
-    max_leaves=12,
-)
-
-
-@given(value=plain_json, schema=schemas)
-def test_any_value_may_meet_any_schema(value: Any, schema: Any) -> None:
-    """A reason or none, and no exception."""
-    assert one(json.dumps(value), schema=schema).arguments_valid in (True, False)
 
 
 @given(

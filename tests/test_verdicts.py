@@ -27,7 +27,8 @@ from streambench.chunks import StreamDecoder
 from streambench.client import Client, Instruments
 from streambench.clock import take_anchor
 from streambench.config import Config, load_config
-from streambench.health import FINDINGS, OUTCOMES, findings, judge
+from streambench.findings import FINDINGS, findings
+from streambench.health import OUTCOMES, judge
 from streambench.lag import LagSampler
 from streambench.records import AttemptRecord, Ticket
 from streambench.timers import LoopClock

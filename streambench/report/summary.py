@@ -12,18 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from streambench.clock import NS
+from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresholds_of
 from streambench.frames import mean_and_quantiles, model_order
-from streambench.health import (
-    FINDINGS,
-    OUTCOMES,
-    Finding,
-    Outcome,
-    Thresholds,
-    evidence,
-    findings,
-    judge,
-    thresholds_of,
-)
+from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
 from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage
 
@@ -74,10 +65,19 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class Example:
+    """An outcome's most frequent evidence, the first of those as frequent, and how many requests have just this one."""
+
+    text: str
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSummary:
     """One model's part. `outcomes` has `ok` and those that occurred; `failures` has (evidence, count), most first.
 
-    `findings` has, for each that occurred, how many measured requests had it; `facts` shows each by its first one.
+    `evidence` shows each outcome but `ok` by one example. `findings` has, for each that occurred, how many measured
+    requests had it; `facts` shows each by its first one.
     """
 
     model: str
@@ -95,6 +95,7 @@ class ModelSummary:
     warmup: int
     gaps_unknown_share: float | None
     failures: tuple[tuple[str, int], ...]
+    evidence: Mapping[Outcome, Example]
     findings: Mapping[str, int]
     facts: Mapping[str, str]
 
@@ -229,6 +230,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
         warmup=len(final_attempts(record for record in records if record.ticket.phase == "warmup")),
         gaps_unknown_share=_gaps_unknown_share(fine),
         failures=_failures(requests),
+        evidence=_examples(requests),
         findings=_count_findings(found),
         facts={name: next(one.fact for one in found if one.name == name) for name in _count_findings(found)},
     )
@@ -290,6 +292,14 @@ def _gaps_unknown_share(records: Iterable[AttemptRecord]) -> float | None:
 def _failures(requests: Iterable[tuple[AttemptRecord, Outcome]]) -> tuple[tuple[str, int], ...]:
     counts = Counter(evidence(record, outcome) for record, outcome in requests if outcome != "ok")
     return tuple(counts.most_common(MESSAGES))
+
+
+def _examples(requests: Iterable[tuple[AttemptRecord, Outcome]]) -> dict[Outcome, Example]:
+    told: dict[Outcome, Counter[str]] = {outcome: Counter() for outcome in OUTCOMES if outcome != "ok"}
+    for record, outcome in requests:
+        if outcome != "ok":
+            told[outcome][evidence(record, outcome)] += 1
+    return {outcome: Example(*counts.most_common(1)[0]) for outcome, counts in told.items() if counts}
 
 
 def _found(records: Iterable[AttemptRecord], thresholds: Thresholds) -> list[Finding]:

@@ -15,6 +15,7 @@ from typing import Literal, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -47,6 +48,9 @@ _GAP = 2
 _NAME_LIMIT = 32
 _EVIDENCE_LIMIT = 240
 _REASON_LIMIT = 600
+_NAMES_TOLD = 8
+_ASIDE_FROM = 100
+"""The width from which an example stands beside its name, and not below its model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,8 @@ def render(summary: Summary, folder: Path | None = None, *, width: int, colour: 
     )
     for band in _bands(summary.models, console.width):
         console.print(_table(summary.models, band, console.width), "")
+    for block in _blocks(summary.models):
+        _print_block(console, block)
     for note in _notes(summary):
         console.print(Text(note, overflow="fold"))
     if folder is not None:
@@ -119,7 +125,7 @@ def _bands(models: Sequence[ModelSummary], width: int) -> list[list[Column]]:
     room = width - _names_width(models, width)
     bands: list[list[Column]] = [[]]
     left = room
-    for column in COLUMNS:
+    for column in _columns(models):
         needed = _GAP + column.width(models)
         if needed > left and bands[-1]:
             bands.append([])
@@ -127,6 +133,16 @@ def _bands(models: Sequence[ModelSummary], width: int) -> list[list[Column]]:
         bands[-1].append(column)
         left -= needed
     return bands
+
+
+def _columns(models: Sequence[ModelSummary]) -> Sequence[Column]:
+    """All but the last, the cost, where nobody has one: it would fill a table of its own with dashes."""
+    return COLUMNS if any(map(_has_cost, models)) or not models else COLUMNS[:-1]
+
+
+def _has_cost(model: ModelSummary) -> bool:
+    cost = model.cost_usd
+    return cost.priced is not None or cost.stated is not None or cost.attempts_unpriced > 0
 
 
 def _table(models: Sequence[ModelSummary], band: Sequence[Column], width: int) -> Table:
@@ -150,11 +166,15 @@ def _names_width(models: Sequence[ModelSummary], width: int) -> int:
 
 def _name(model: ModelSummary, width: int) -> str:
     mark = " (simulated)" if model.simulated else ""
-    limit = min(_NAME_LIMIT, width // 2 - len(mark))
+    return _short(model, width, len(mark)) + mark
+
+
+def _short(model: ModelSummary, width: int, taken: int = 0) -> str:
+    limit = min(_NAME_LIMIT, width // 2 - taken)
     name = inert(model.model, limit)
     while cell_len(name) > limit:  # wide characters take two cells
         name = name[:-1]
-    return name + mark
+    return name
 
 
 def _estimate(estimate: Estimate, percentile: Percentile) -> str:
@@ -181,10 +201,87 @@ def _cost(model: ModelSummary) -> str:
     return f"{'>= ' if cost.attempts_unpriced else ''}{usd(cost.priced)}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A line below the table: how many of a model's requests had it, its name, and one example."""
+
+    model: ModelSummary
+    requests: int
+    name: str
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    title: str
+    head: str
+    rows: Sequence[_Told]
+    style: str = ""
+
+
+def _blocks(models: Sequence[ModelSummary]) -> Iterator[_Block]:
+    """What failed, and what was found; none without rows."""
+    failed = [row for model in models for row in _outcomes_told(model)]
+    if failed:
+        yield _Block("Not ok, so in no latency:", "outcome", failed, style="red")
+    found = [row for model in models for row in _findings_told(model)]
+    if found:
+        yield _Block("Found in the requests, ok or not (docs/health.md has what each means):", "finding", found)
+
+
+def _outcomes_told(model: ModelSummary) -> Iterator[_Told]:
+    for outcome, example in model.evidence.items():
+        count = model.outcomes[outcome]
+        text = inert(example.text.removeprefix(outcome).lstrip(": "), _EVIDENCE_LIMIT)
+        unlike = f" ({count - example.requests} more, told otherwise)" if count > example.requests else ""
+        yield _Told(model, count, outcome, text + unlike)
+
+
+def _findings_told(model: ModelSummary) -> Iterator[_Told]:
+    for name, count in model.findings.items():
+        yield _Told(model, count, name, inert(model.facts[name], _EVIDENCE_LIMIT))
+
+
+def _print_block(console: Console, block: _Block) -> None:
+    console.print(Text(block.title))
+    if console.width >= _ASIDE_FROM:
+        console.print(_aside(block, console.width), "")
+        return
+    for row, first in _firsts(block.rows):
+        if first:
+            console.print(Text(_short(row.model, console.width)))
+        told = Text.assemble(f"{_share(row)} ", (row.name, block.style), f": {row.example}", overflow="fold")
+        console.print(Padding(told, (0, 0, 0, _GAP)))
+    console.print("")
+
+
+def _aside(block: _Block, width: int) -> Table:
+    """One line a row where the example is short; a longer one goes on below itself."""
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    table.add_column(Text("model"), no_wrap=True)
+    table.add_column(Text("requests"), justify="right", no_wrap=True)
+    table.add_column(Text(block.head), no_wrap=True)
+    table.add_column(Text("for example"), overflow="fold")
+    for row, first in _firsts(block.rows):
+        name = _short(row.model, width) if first else ""
+        table.add_row(Text(name), Text(_share(row)), Text(row.name, style=block.style), Text(row.example))
+    return table
+
+
+def _firsts(rows: Iterable[_Told]) -> Iterator[tuple[_Told, bool]]:
+    """Each row, and whether it is its model's first."""
+    before: ModelSummary | None = None
+    for row in rows:
+        yield row, row.model is not before
+        before = row.model
+
+
+def _share(row: _Told) -> str:
+    return f"{row.requests} of {row.model.requests}"
+
+
 def _notes(summary: Summary) -> Iterator[str]:
     """What must be known to read the table, each a paragraph."""
-    yield from _failure_notes(summary)
-    yield from _finding_notes(summary)
     if not summary.complete:
         done = sum(model.requests for model in summary.models)
         why = inert(summary.reason, _REASON_LIMIT) if summary.reason else STATUS.get(summary.status, summary.status)
@@ -193,31 +290,21 @@ def _notes(summary: Summary) -> Iterator[str]:
         times = "once" if summary.resumed == 1 else f"{summary.resumed} times"
         yield f"This run was resumed {times}: its parts lie apart in time."
     if summary.simulated:
-        names = ", ".join(inert(name, _NAME_LIMIT) for name in summary.simulated)
-        yield f"Simulated, so no measure of any real model: {names}."
+        yield f"Simulated, so no measure of any real model: {_simulated(summary.simulated)}."
     yield f"Client lag of this run (how late our own event loop was): {_lag(summary)}."
     yield _left_out(summary)
     yield from _unknown_gaps(summary)
     yield from _set_up(summary)
     yield _stamps(summary)
+    if not any(map(_has_cost, summary.models)):
+        yield "Cost: unknown, as no price is given for what was asked and no gateway stated one."
     yield _dashes()
 
 
-def _failure_notes(summary: Summary) -> Iterator[str]:
-    for model in summary.models:
-        for text, count in model.failures:
-            yield f"{inert(model.model, _NAME_LIMIT)}: {count} x {inert(text, _EVIDENCE_LIMIT)}"
-    if any(model.failures for model in summary.models):
-        yield ""
-
-
-def _finding_notes(summary: Summary) -> Iterator[str]:
-    for model in summary.models:
-        if model.findings:
-            told = ", ".join(f"{count} {name}" for name, count in model.findings.items())
-            yield f"{inert(model.model, _NAME_LIMIT)}: findings: {told}"
-    if any(model.findings for model in summary.models):
-        yield ""
+def _simulated(names: Sequence[str]) -> str:
+    if len(names) > _NAMES_TOLD:
+        return f"{len(names)} models, marked so in the table"
+    return ", ".join(inert(name, _NAME_LIMIT) for name in names)
 
 
 def _lag(summary: Summary) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from streambench.health import Thresholds, thresholds_of
+from streambench.findings import Thresholds, thresholds_of
 from streambench.records import AttemptRecord, RunHeader, RunTrace
 from streambench.telemetry.facts import SpanId, Value
 from streambench.telemetry.settings import Compat

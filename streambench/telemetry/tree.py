@@ -12,7 +12,8 @@ from itertools import pairwise
 from math import fsum, sqrt
 
 from streambench.clock import NS, iso_utc
-from streambench.health import evidence, findings, judge
+from streambench.findings import findings
+from streambench.health import evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, chunk_gaps, first_arrival_ns, last_arrival_ns
 from streambench.records import ANSWER, GENERATED, AttemptRecord
 from streambench.telemetry import names

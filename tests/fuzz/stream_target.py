@@ -13,9 +13,12 @@ from itertools import pairwise
 from typing import Any
 
 from streambench.capture import Circumstances, TapeReader, record_of
-from streambench.chunks import LARGEST_NUMBER, MESSAGE_LIMIT, StreamLimits, failure_from_body
+from streambench.chunks import StreamLimits
 from streambench.clock import Anchor
-from streambench.health import FINDINGS, evidence, findings, judge
+from streambench.failures import MESSAGE_LIMIT, failure_from_body
+from streambench.findings import FINDINGS, findings
+from streambench.health import evidence, judge
+from streambench.payloads import LARGEST_NUMBER
 from streambench.prompt_mask import PromptMask
 from streambench.records import GENERATED, KINDS, AttemptRecord, Ticket, Usage, as_plain, from_line, to_line
 from streambench.secrets import Secrets
@@ -29,15 +32,12 @@ READ_NS = 10
 SINGLY_UP_TO = 128
 """Bytes of a body that is also read byte by byte; of a longer one, seventeen at a time, for the fuzzer's sake."""
 
-OUTCOMES_OF_A_BODY = frozenset({"stream_error", "malformed", "truncated", "empty", "ok"})
+OUTCOMES_OF_A_BODY = frozenset({"not_a_stream", "stream_error", "malformed", "truncated", "empty", "ok"})
 """The body of an event stream that came whole, with a success status, can end in these and no other."""
 TOLD_BY_THE_CUT = frozenset({"reads", "first_byte_ns", "last_byte_ns", "ended_ns"})
 """Fields of a record that say when the body came, not what it said."""
 FOUND_BY_THE_CUT = frozenset({"buffered", "coalesced", "stalled"})
 """Findings likewise."""
-BEHIND_THE_LIMIT = frozenset({"comments", "keepalives", "failure"})
-"""Likewise where a limit is passed: keep-alives behind it in the same read are counted, and of two limits that one
-read passes, the line's may be named before the event's."""
 
 WIDE = StreamLimits()
 NARROW = StreamLimits(line_bytes=120, stream_bytes=1_000, chunks=6, text_chars=24)
@@ -161,10 +161,8 @@ def record(pieces: Iterable[bytes], limits: StreamLimits) -> AttemptRecord:
 
 def facts(seen: AttemptRecord) -> Mapping[str, Any]:
     """All that a record says but for when it came."""
-    too_large = seen.failure is not None and seen.failure.kind == "too_large"
-    told_by_the_cut = TOLD_BY_THE_CUT | FOUND_BY_THE_CUT | (BEHIND_THE_LIMIT if too_large else frozenset())
-    plain = {name: value for name, value in as_plain(seen).items() if name not in told_by_the_cut}
-    found = [each for each in findings(seen) if each.name not in told_by_the_cut]
+    plain = {name: value for name, value in as_plain(seen).items() if name not in TOLD_BY_THE_CUT}
+    found = [each for each in findings(seen) if each.name not in FOUND_BY_THE_CUT]
     return {**plain, "timeline": (seen.timeline.kind, seen.timeline.chars), "outcome": judge(seen), "findings": found}
 
 

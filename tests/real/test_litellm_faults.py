@@ -28,7 +28,7 @@ from stack import (
     proxy,
 )
 
-from streambench import health
+from streambench.findings import findings as found_in
 from streambench.health import judge
 from streambench.records import GENERATED, AttemptRecord
 
@@ -269,7 +269,7 @@ def asked(url: str, body: object = None) -> bytes:
 
 
 def findings(record: AttemptRecord) -> set[str]:
-    return {found.name for found in health.findings(record)}
+    return {found.name for found in found_in(record)}
 
 
 def only(records: tuple[AttemptRecord, ...]) -> AttemptRecord:

@@ -1,0 +1,62 @@
+"""What an error says of itself, in whatever form it comes: JSON with or without `error`, plain text, a page. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from streambench.dialects import shown_name
+from streambench.payloads import UnreadableError, first_of, read_json, without_half_pairs, write_json
+from streambench.records import Failure
+
+MESSAGE_LIMIT = 4_000
+"""Characters of a gateway's message that are taken; masked first, then cut to what is kept."""
+
+
+def failure_from_body(kind: str, body: bytes, *, status: int | None = None) -> Failure:
+    """What an error body says, be it JSON with or without `error`, plain text or HTML."""
+    try:
+        plain = read_json(without_half_pairs(body))
+    except UnreadableError:
+        plain = _title(body.decode("utf-8", "replace"))
+    return failure_from_plain(kind, plain, status=status)
+
+
+def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> Failure:
+    error = first_of(plain.get("error"), plain) if isinstance(plain, dict) else plain
+    if not isinstance(error, dict):
+        return Failure(kind=kind, message=_text(error), status=status)
+    message = first_of(*(error.get(key) for key in ("message", "detail", "html-message", "msg", "error", "type")))
+    code = first_of(error.get("code"), error.get("type"))
+    return Failure(
+        kind=kind,
+        message=_keys(error) if message is None else _text(message),
+        status=status if status is not None else _status(error.get("code")),
+        code=None if code is None else _text(code),
+    )
+
+
+def _keys(error: dict[str, Any]) -> str:
+    """An object that names no error may well be an answer: its keys are told, not what it says."""
+    names = ", ".join(map(shown_name, list(error)[:12]))
+    return f"an object with the keys {names}" if names else "an empty object"
+
+
+def _title(text: str) -> str:
+    """An HTML page's title, which says as much as the page; other text as it is."""
+    start = text.lower().find("<title>")
+    if start < 0:
+        return text.strip()
+    return text[start + 7 :].split("<", 1)[0].strip()
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else write_json(value)
+    return text[:MESSAGE_LIMIT]
+
+
+def _status(code: object) -> int | None:
+    """A code that is an HTTP status, given as a number or as its digits."""
+    digits = str(code)
+    return int(digits) if digits.isdigit() and len(digits) == 3 and digits.isascii() else None
