@@ -185,6 +185,7 @@ THEN: Mapping[str, Any] = {
             [("gateways.hub.models", "there/models.yaml", "here/other.yaml")],
         ),
         ({"budget": {"usd": 3.0}, "breakers": {"key_refused": False}}, []),
+        ({"telemetry": {"endpoint": "http://localhost:4318", "headers": {"x-a": "***"}}}, []),
     ],
 )
 def test_what_decides_the_measurement_must_be_as_it_was(now: Mapping[str, Any], found: list[Any]) -> None:
