@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -490,3 +492,14 @@ def test_no_repr_holds_a_headers_value_or_a_password() -> None:
     found = settings({BASE: f"http://me:{KEY}2@c", HEADERS: f"Authorization=Bearer%20{KEY}"})
     assert KEY not in repr(found)
     assert found.secrets.mask(f"got {KEY} and {KEY}2, Bearer {KEY}") == "got *** and ***, ***"
+
+
+def test_nothing_of_opentelemetry_is_loaded() -> None:
+    """A run without telemetry does not pay for it, and the extra is looked for without loading it."""
+    program = (
+        "import sys; from streambench.telemetry.settings import has_grpc; has_grpc(); "
+        "print(*{name.partition('.')[0] for name in sys.modules} & {'grpc', 'requests', 'google'}, "
+        "'opentelemetry.sdk' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == ["False"]
