@@ -23,9 +23,9 @@ from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
 RequestKey = tuple[Phase, int]
 """A request's phase and seq."""
 
-PLACES = ("name", "output", "suite.name", "suite.path")
+PLACES = ("name", "output", "suite.name", "suite.path", "telemetry")
 STOPS = ("limits.duration_s", "limits.drain_s", "budget", "breakers")
-"""Keys that may differ when a run goes on: where things lie, and when to stop. None decides what is measured."""
+"""Keys that may differ when a run goes on: where things lie or go, and when to stop. None decides what is measured."""
 
 _PATHS = ("models", "ca_bundle", "client_cert", "client_key")
 """Keys under `gateways` that hold a file's place, which is compared by the file's name."""
@@ -255,7 +255,7 @@ def _may_be_kept(text: str, secrets: Secrets) -> bool:
         return True
     if steps[0] == "prompts" or any(is_secret_name(step) or step == "headers" for step in steps):
         return False
-    if steps[0] in ("gateways", "models") and _holds_mapping(value):
+    if steps[0] in ("gateways", "models", "telemetry") and _holds_mapping(value):
         return False
     return len(value) <= _MAX_TEXT and secrets.mask(value) == mask_url(value) == value
 

@@ -24,6 +24,7 @@ from streambench.config import (
     Load,
     Price,
     Retry,
+    Telemetry,
     Timeouts,
     load_config,
 )
@@ -175,6 +176,47 @@ limits: {drain: 5s}
     assert config.limits.drain_s == 5
 
 
+def test_telemetry_by_default(tmp_path: Path) -> None:
+    """The environment decides: None is not the same as `none`."""
+    telemetry = load(tmp_path, SMALL).telemetry
+    assert telemetry == Telemetry()
+    assert (telemetry.traces, telemetry.metrics, telemetry.endpoint, telemetry.content) == (None, None, None, None)
+    assert (telemetry.propagate, telemetry.required, telemetry.deadline) == (None, False, 10)
+
+
+def test_telemetry(tmp_path: Path) -> None:
+    """Every key; its files are found like all others."""
+    for name in ("ca.pem", "key.pem", "cert.pem"):
+        write(tmp_path, "pem", name)
+    text = """
+telemetry: {traces: otlp, metrics: none, endpoint: "https://otlp.example/base", protocol: grpc, headers: {x-a: 4},
+  timeout: 500ms, compression: none, certificate: ca.pem, client_key: key.pem, client_certificate: cert.pem,
+  insecure: false, trace: request, attempts: always, propagate: false, content: SPAN_ONLY,
+  compat: [langfuse, openinference], metric_names: both, required: true, deadline: 1m}
+"""
+    assert load(tmp_path, SMALL + text).telemetry == Telemetry(
+        traces="otlp",
+        metrics="none",
+        endpoint="https://otlp.example/base",
+        protocol="grpc",
+        headers={"x-a": "4"},
+        timeout=0.5,
+        compression="none",
+        certificate=tmp_path / "ca.pem",
+        client_key=tmp_path / "key.pem",
+        client_certificate=tmp_path / "cert.pem",
+        insecure=False,
+        trace="request",
+        attempts="always",
+        propagate=False,
+        content="SPAN_ONLY",
+        compat=("langfuse", "openinference"),
+        metric_names="both",
+        required=True,
+        deadline=60,
+    )
+
+
 def test_a_budget_in_dollars_needs_no_price_of_the_embedded_gateway(tmp_path: Path) -> None:
     """What we serve ourselves is free."""
     write(tmp_path, "models: {}", "m.yaml")
@@ -256,7 +298,7 @@ def test_tls_files_are_found(tmp_path: Path) -> None:
 HUB = "gateways: {hub: {base_url: https://h.example/v1, api_key: '${HUB_KEY}'}}\nmodels: [m]\nprompts: ['cost ${x}?']\n"
 
 
-def test_variables_are_filled_in_under_gateways_only(tmp_path: Path) -> None:
+def test_variables_are_filled_in_under_gateways_and_telemetry_only(tmp_path: Path) -> None:
     """A prompt's `${x}` is text."""
     config = load(tmp_path, HUB, HUB_KEY=KEY)
     assert config.gateways["hub"].api_key == KEY
@@ -361,6 +403,47 @@ prompts: [Hi]
     values = ("ann-user", "pass-word", "tenant-1", "tok-123456")
     assert [value for value in values if value in repr(config)] == []
     assert config.secrets.mask("http://h.example failed") == "http://h.example failed"
+
+
+def test_no_form_of_telemetry_holds_a_headers_value(tmp_path: Path) -> None:
+    """From a variable or not: vendors name the headers of their keys as they like. Names are kept."""
+    text = """
+telemetry:
+  endpoint: https://u:${PASSWORD}@otlp.example/v1?k=${QUERY}
+  headers: {authorization: "Bearer ${TOKEN}", x-team: plain-value}
+"""
+    secrets = {"PASSWORD": "pass-word", "QUERY": "query-value", "TOKEN": "tok-123456"}
+    config = load(tmp_path, SMALL + text, **secrets)
+    telemetry = config.telemetry
+    assert telemetry.headers == {"authorization": "Bearer tok-123456", "x-team": "plain-value"}
+    assert telemetry.endpoint == "https://u:pass-word@otlp.example/v1?k=query-value"
+    forms = [repr(config), config.model_dump(), config.model_dump_json(), config.masked()]
+    forms += [repr(telemetry), str(telemetry), telemetry.model_dump(), telemetry.model_dump_json()]
+    hidden = [*secrets.values(), "plain-value"]
+    assert [(value, form) for form in forms for value in hidden if value in str(form)] == []
+    assert config.masked()["telemetry"]["headers"] == {"authorization": "***", "x-team": "***"}
+    assert config.masked()["telemetry"]["endpoint"] == "https://***@otlp.example/v1?***"
+    assert config.secrets.mask("got tok-123456 and pass-word at otlp.example") == "got *** and *** at otlp.example"
+
+
+@pytest.mark.parametrize(
+    "telemetry",
+    [
+        f"headers: {{authorization: Bearer {KEY}}}",
+        f"headers: {{x-honeycomb-team: {KEY}}}",
+        f"headers: {{dd-api-key: {KEY}}}",
+        f"headers: {{x-y: [{KEY}]}}",
+        f"headers: {KEY}",
+        f"endpoint: http://u:{KEY}@h",
+        f"endpoint: http://h?api_key={KEY}",
+        f"api_key: {KEY}",
+    ],
+)
+def test_a_literal_secret_of_telemetry_is_refused_and_never_repeated(tmp_path: Path, telemetry: str) -> None:
+    """As under `gateways`."""
+    message = told(tmp_path, f"{SMALL}telemetry: {{{telemetry}}}\n")
+    assert message.startswith("run.yaml:5: telemetry.")
+    assert KEY not in message
 
 
 @pytest.mark.parametrize(
@@ -650,6 +733,47 @@ BAD = [
     (part("budget: {duration: 3 weeks}"), ["budget.duration: is of the wrong kind", "accepted: seconds above 0, as a"]),
     (part("budget: {usd: 5}"), ["models.0.price: is required with `budget.usd` (accepted: USD per million tokens, as"]),
     (gateway("base_url: http://h/v1, api_key: none, on_rate_limit: stop"), ["on_rate_limit: is none of the choices"]),
+    # telemetry
+    (
+        part("telemetry: {traces: oltp}"),
+        ["run.yaml:5: telemetry.traces: is none of the choices; did you mean `otlp`? (found 'oltp'; accepted: otlp, c"],
+    ),
+    (part("telemetry: {metrics: prometheus}"), ["telemetry.metrics: is none of the choices (found 'prometheus'; acc"]),
+    (
+        part("telemetry: {endpoint: localhost:4318}"),
+        ["telemetry.endpoint: must begin with http:// or https:// (found 'localhost:4318'", "http://localhost:4318)"],
+    ),
+    (part("telemetry: {endpoint: 'http://'}"), ["telemetry.endpoint: names no host"]),
+    (part("telemetry: {endpoint: 'grpc://h:4317'}"), ["telemetry.endpoint: must begin with http:// or https://"]),
+    (
+        part("telemetry: {endpoint: 'http://h:4318/v1/traces'}"),
+        ["telemetry.endpoint: must end before /v1/traces, which is added to it"],
+    ),
+    (
+        part("telemetry: {protocol: http/json}"),
+        ["telemetry.protocol: is none of the choices (found 'http/json'; accepted: http/protobuf, grpc; http/json is"],
+    ),
+    (part("telemetry: {headers: {'a b': c}}"), ["telemetry.headers.a b: is no header name"]),
+    (part("telemetry: {headers: [a]}"), ["telemetry.headers: is of the wrong kind (found a list; accepted: a mapp"]),
+    (part("telemetry: {headers: {a: '${OTLP}'}}"), ["telemetry.headers.a: OTLP is not set, or empty"]),
+    (part("telemetry: {timeout: 0}"), ["telemetry.timeout: is out of range (found 0; accepted: seconds above 0"]),
+    (part("telemetry: {compression: deflate}"), ["telemetry.compression: is none of the choices", "gzip, none"]),
+    (part("telemetry: {certificate: no.pem}"), ["telemetry.certificate: no such file (found 'no.pem'; accepted: a "]),
+    (part("telemetry: {client_key: run.yaml}"), ["telemetry.client_certificate: is required with client_key"]),
+    (part("telemetry: {insecure: maybe}"), ["telemetry.insecure: is of the wrong kind (found 'maybe'; accepted: true"]),
+    (part("telemetry: {trace: all}"), ["telemetry.trace: is none of the choices (found 'all'; accepted: auto, run, r"]),
+    (part("telemetry: {attempts: never}"), ["telemetry.attempts: is none of the choices", "accepted: auto, always"]),
+    (part("telemetry: {propagate: always}"), ["telemetry.propagate: is of the wrong kind (found 'always'; accepted: "]),
+    (
+        part("telemetry: {content: true}"),
+        ["telemetry.content: is none of the choices (found true; accepted: NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_A"],
+    ),
+    (part("telemetry: {compat: [langfuze]}"), ["telemetry.compat.0: is none of the choices; did you mean `langfuse`?"]),
+    (part("telemetry: {metric_names: new}"), ["telemetry.metric_names: is none of the choices", "inference, both"]),
+    (part("telemetry: {required: 3}"), ["telemetry.required: is of the wrong kind (found 3; accepted: true or false"]),
+    (part("telemetry: {deadline: never}"), ["telemetry.deadline: is of the wrong kind (found 'never'; accepted: sec"]),
+    (part("telemetry: {endpont: x}"), ["telemetry.endpont: unknown key; did you mean `endpoint`?"]),
+    (part("telemetry: on"), ["telemetry: is of the wrong kind (found text; accepted: a mapping of traces, metrics"]),
     # prompts
     (
         SMALL.replace("prompts: [Hi]\n", ""),
@@ -800,9 +924,10 @@ def test_an_override_that_brings_a_key_is_refused_without_it(tmp_path: Path) -> 
 # ---- any input at all
 
 NAMES = ["name", "gateways", "models", "suite", "prompts", "load", "repeats", "warmup", "timeouts", "limits", "seed"]
-NAMES += ["retry", "breakers", "budget"]
+NAMES += ["retry", "breakers", "budget", "telemetry"]
 INNER = ["g", "base_url", "api_key", "headers", "model", "alias", "gateway", "params", "price", "mode", "rate", "tls"]
 INNER += ["concurrency", "requests", "connect", "duration", "text", "messages", "id", "x-api-key", "proxy", "input"]
+INNER += ["headers", "endpoint", "protocol", "traces", "compat", "content", "deadline"]
 TEXTS = st.sampled_from(
     ["embedded", "http://h/v1", "${X}", "${", "none", "closed", "poisson", "10m", "g", "", ".nan", "\0", "a/b"]
 )

@@ -76,7 +76,7 @@ ROOMS: tuple[Room, ...] = (
     room(3, "client", "openai"),
     room(3, "frames", "pandas", "numpy"),
     room(3, "results"),
-    room(3, "telemetry", "opentelemetry"),
+    room(3, "telemetry", "opentelemetry", "requests", "google", "grpc"),
     room(4, "gates", "asyncio_throttle"),
     room(4, "armoury"),
     room(4, "runner"),

@@ -163,6 +163,9 @@ def test_records_of_another_plan_are_refused() -> None:
         ("models.swift.params.user_token=abc", "models.swift.params.user_token=***"),
         ("gateways.hub.base_url=https://me:word@gateway.example/v1", "gateways.hub.base_url=***"),
         ("gateways.hub.base_url=https://gateway.example/v1?k=abc", "gateways.hub.base_url=***"),
+        ("telemetry.endpoint=http://localhost:4318", "telemetry.endpoint=http://localhost:4318"),
+        ("telemetry.headers.x-team=blue", "telemetry.headers.x-team=***"),
+        ("telemetry={headers: {x-team: blue}}", "telemetry=***"),
         ("name=sk-0123456789abcdef", "name=***"),
         ("name=mine-4711-mine", "name=***"),
         ("models.swift.params.stop=" + "x" * 201, "models.swift.params.stop=***"),
@@ -216,6 +219,7 @@ THEN: Mapping[str, Any] = {
             {"gateways": {"hub": {**THEN["gateways"]["hub"], "models_hash": "1"}}},
             [("gateways.hub.models_hash", None, "1")],
         ),
+        ({"telemetry": {"endpoint": "http://localhost:4318", "headers": {"x-a": "***"}}}, []),
     ],
 )
 def test_what_decides_the_measurement_must_be_as_it_was(now: Mapping[str, Any], found: list[Any]) -> None:

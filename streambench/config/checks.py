@@ -37,6 +37,7 @@ def check_relations(draft: Draft) -> None:
         _check_model(draft, model, ("models", index))
     _check_load(draft, draft.data.get("load"))
     _check_budget(draft, draft.data.get("budget"))
+    _check_telemetry(draft, draft.data.get("telemetry"))
     _check_prompts_given(draft)
 
 
@@ -120,6 +121,12 @@ def _check_budget(draft: Draft, budget: Any) -> None:
         if model.get("price") is None and model.get("gateway") not in free:
             accepted = "USD per million tokens, as in {input: 1.0, output: 4.0}"
             draft.refuse(("models", index, "price"), "is required with `budget.usd`", accepted=accepted)
+
+
+def _check_telemetry(draft: Draft, telemetry: Any) -> None:
+    if isinstance(telemetry, dict) and telemetry.get("client_key") and not telemetry.get("client_certificate"):
+        path = ("telemetry", "client_certificate")
+        draft.refuse(path, "is required with client_key", accepted="the certificate's path")
 
 
 def _check_prompts_given(draft: Draft) -> None:

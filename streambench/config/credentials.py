@@ -14,6 +14,7 @@ from streambench.secrets import is_secret_name, looks_secret
 
 VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _USERINFO = re.compile(r"[a-zA-Z][\w+.-]*://([^/?#]*)@")
+_KEYS_BY_OTHER_NAMES = frozenset({"x-honeycomb-team", "uptrace-dsn"})
 _SCHEME_WORD = re.compile(r"(?:bearer|basic|token)\s+", re.IGNORECASE)
 
 
@@ -24,6 +25,10 @@ def check_credentials(draft: Draft) -> None:
         _check_headers(draft, gateway.get("headers"), (*path, "headers"), variable_for(name, "HEADER"))
         for key in ("base_url", "proxy"):
             _check_url(draft, gateway, (*path, key), variable_for(name, "PASSWORD"))
+    telemetry = draft.data.get("telemetry")
+    if isinstance(telemetry, dict):
+        _check_headers(draft, telemetry.get("headers"), ("telemetry", "headers"), "OTLP_HEADER")
+        _check_url(draft, telemetry, ("telemetry", "endpoint"), "OTLP_PASSWORD")
 
 
 def variable_for(name: str, what: str = "API_KEY") -> str:
@@ -69,12 +74,13 @@ def _check_headers(draft: Draft, headers: Any, path: KeyPath, variable: str) -> 
 
 
 def _is_literal_secret(name: str, value: str) -> bool:
-    return not VARIABLE.search(value) and (is_secret_name(name) or looks_secret(value))
+    is_key = is_secret_name(name) or name.lower() in _KEYS_BY_OTHER_NAMES
+    return not VARIABLE.search(value) and (is_key or looks_secret(value))
 
 
-def _check_url(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+def _check_url(draft: Draft, mapping: dict[str, Any], path: KeyPath, variable: str) -> None:
     key = str(path[-1])
-    url = gateway.get(key)
+    url = mapping.get(key)
     if not isinstance(url, str):
         return
     userinfo = _USERINFO.match(url)
@@ -82,10 +88,10 @@ def _check_url(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: s
         mend = f"https://${{{variable.replace('PASSWORD', 'USER')}}}:${{{variable}}}@..."
         draft.refuse(path, "a password must not stand in the file", accepted=f"a URL without one, or {mend}")
         _remember(draft, *userinfo[1].split(":", 1))
-        del gateway[key]
+        del mapping[key]
     elif looks_secret(VARIABLE.sub("", url[userinfo.end() :] if userinfo else url)):
         draft.refuse(path, "a key must not stand in the file", accepted="${NAME} in its place")
-        del gateway[key]
+        del mapping[key]
 
 
 def _remember(draft: Draft, *values: object) -> None:

@@ -18,6 +18,7 @@ from streambench.secrets import Secrets
 from streambench.suite import Suite, load_suite, suite_from
 
 _TLS_FILES = ("ca_bundle", "client_cert", "client_key")
+_TELEMETRY_FILES = ("certificate", "client_key", "client_certificate")
 INLINE = "inline"
 _MAX_PATH = 300
 
@@ -31,6 +32,10 @@ def find_files(draft: Draft) -> None:
         for key in _TLS_FILES:
             if isinstance(tls, dict):
                 _find_in(draft, tls, (*path, "tls", key))
+    telemetry = draft.data.get("telemetry")
+    for key in _TELEMETRY_FILES:
+        if isinstance(telemetry, dict):
+            _find_in(draft, telemetry, ("telemetry", key))
 
 
 def load_prompts(draft: Draft) -> Suite | None:

@@ -12,7 +12,7 @@ from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
 from streambench.suite import texts_of
 
 if TYPE_CHECKING:
-    from streambench.config.schema import Config, FileGateway, Load, Model
+    from streambench.config.schema import Config, FileGateway, Load, Model, Telemetry
 
 MAX_TEXT = 200
 
@@ -56,6 +56,7 @@ def masked_config(config: Config) -> dict[str, Any]:
         "breakers": config.breakers.model_dump(),
         "budget": config.budget.model_dump(),
         "health": config.health.model_dump(),
+        "telemetry": masked_telemetry(config.telemetry, config.secrets),
         "seed": config.seed,
         "output": str(config.output),
         "keep_text": config.keep_text,
@@ -100,6 +101,16 @@ def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str
         "tls": gateway.tls.model_dump(mode="json"),
         "connections": gateway.connections,
         "on_rate_limit": gateway.on_rate_limit,
+    }
+
+
+def masked_telemetry(telemetry: Telemetry, secrets: Secrets) -> dict[str, Any]:
+    """Of headers only the names: they are there to carry keys, and vendors name them as they like."""
+    endpoint = telemetry.endpoint
+    return {
+        **telemetry.model_dump(mode="json"),
+        "endpoint": None if endpoint is None else secrets.mask(mask_url(endpoint)),
+        "headers": dict.fromkeys(telemetry.headers, MASK),
     }
 
 

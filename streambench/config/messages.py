@@ -75,11 +75,17 @@ def _message(detail: ErrorDetails) -> str:
 def _found(draft: Draft, path: KeyPath, value: Any) -> str:
     if path in draft.variables:
         return " and ".join(f"the value of ${{{name}}}" for name in draft.variables[path])
-    if path[0] == "gateways" and (len(path) < 3 or path[2] not in _SHOWABLE) and isinstance(value, str):
+    if isinstance(value, str) and _may_be_secret(path):
         return "text"
     if isinstance(value, str):
         return shown(Secrets(draft.secret_values).mask(mask_url(value) if "://" in value else value))
     return shown(value)
+
+
+def _may_be_secret(path: KeyPath) -> bool:
+    if path[0] == "telemetry":
+        return len(path) == 1 or path[1] == "headers"
+    return path[0] == "gateways" and (len(path) < 3 or path[2] not in _SHOWABLE)
 
 
 # ---- the schema, asked for what it accepts

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from streambench.config.masked import masked_config, masked_gateway, prompt_catalogue
+from streambench.config.masked import masked_config, masked_gateway, masked_telemetry, prompt_catalogue
 from streambench.config.values import (
     base_url,
     folder,
@@ -28,6 +28,7 @@ from streambench.config.values import (
     header_value,
     label,
     not_bool,
+    otlp_url,
     proxy_url,
     retriable_status,
     seconds,
@@ -47,6 +48,7 @@ Bytes = Annotated[int, BeforeValidator(size), Field(ge=1_024, le=2**40)]
 Label = Annotated[str, AfterValidator(label)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
+OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
 
@@ -57,6 +59,8 @@ _SWITCH = "true or false"
 _COUNT = "a whole number from 1"
 _STATUSES = "a list of statuses from 400 to 599 but 400, 401, 403, 404 and 422, which are never retried"
 _FILE = "a file's path"
+_EXPORTERS = "otlp, console, none"
+_HEADERS = "a mapping of header names to texts on one line"
 
 
 class Frozen(BaseModel):
@@ -84,9 +88,7 @@ class FileGateway(Frozen):
 
     base_url: BaseUrl = Field(description="`embedded`, or a URL such as https://gateway.example/v1")
     api_key: str | None = Field(default=None, repr=False, exclude=True, description="${NAME} or none")
-    headers: Headers = Field(
-        default_factory=dict, repr=False, exclude=True, description="a mapping of header names to texts on one line"
-    )
+    headers: Headers = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
     limits: GatewayLimits = GatewayLimits()
     models: Path | None = Field(default=None, description="the path of a file with the embedded gateway's models")
     include_usage: bool = Field(default=True, description=_SWITCH)
@@ -278,6 +280,61 @@ class Health(Frozen):
     invented_tokens_per_chunk: Number = Field(default=2.0, ge=1, description="a number from 1")
 
 
+Exporter = Literal["otlp", "console", "none"]
+
+
+class Telemetry(Frozen):
+    """What goes out by OpenTelemetry; None is as the OTEL_* environment says, and without a word from it: nothing.
+
+    `timeout` is of one export, `deadline` of all that is still to be sent at the end; both in seconds.
+    """
+
+    traces: Exporter | None = Field(default=None, description=_EXPORTERS)
+    metrics: Exporter | None = Field(default=None, description=_EXPORTERS)
+    endpoint: OtlpUrl | None = Field(
+        default=None, description="a collector's URL without /v1/traces, such as http://localhost:4318"
+    )
+    protocol: Literal["http/protobuf", "grpc"] | None = Field(
+        default=None, description="http/protobuf, grpc; http/json is not supported"
+    )
+    headers: Headers = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
+    """Each wins over one of the same name in the environment; the others of the environment are sent as well."""
+    timeout: Seconds | None = Field(default=None, description=_SECONDS)
+    compression: Literal["gzip", "none"] | None = Field(default=None, description="gzip, none")
+    certificate: Path | None = Field(default=None, description=_FILE)
+    """Of the authorities that the collector is trusted by."""
+    client_key: Path | None = Field(default=None, description=_FILE)
+    client_certificate: Path | None = Field(default=None, description=_FILE)
+    insecure: bool | None = Field(default=None, description=_SWITCH)
+    """gRPC without TLS, where the endpoint is named without http:// or https://."""
+    trace: Literal["auto", "run", "request"] = Field(default="auto", description="auto, run, request")
+    """One trace for the run, or one for each request; `auto`: for each request where there are many."""
+    attempts: Literal["auto", "always"] = Field(default="auto", description="auto, always")
+    """Whether a request with a single attempt has a span for it."""
+    propagate: bool | None = Field(default=None, description=_SWITCH)
+    """Whether the gateway is sent `traceparent`; None: where traces go out."""
+    content: Literal["NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"] | None = Field(
+        default=None, description="NO_CONTENT, SPAN_ONLY, EVENT_ONLY, SPAN_AND_EVENT"
+    )
+    compat: tuple[Literal["langfuse", "openinference"], ...] = Field(
+        default=(), description="a list of langfuse, openinference"
+    )
+    metric_names: Literal["operation", "inference", "both"] = Field(
+        default="operation", description="operation, inference, both"
+    )
+    required: bool = Field(default=False, description=_SWITCH)
+    """Whether a run without a working endpoint is refused."""
+    deadline: Seconds = Field(default=10.0, description=_SECONDS)
+
+    @field_serializer("endpoint")
+    def _without_password(self, url: str | None) -> str | None:
+        return None if url is None else mask_url(url)
+
+    def __repr_args__(self) -> Any:
+        """Without the values of headers, as in the run's header."""
+        return masked_telemetry(self, Secrets()).items()
+
+
 class Settings(Frozen):
     """What the file and the resolved config have in common."""
 
@@ -295,6 +352,7 @@ class Settings(Frozen):
     breakers: Breakers = Breakers()
     budget: Budget = Budget()
     health: Health = Health()
+    telemetry: Telemetry = Telemetry()
     seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="a whole number from 0")
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)

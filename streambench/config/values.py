@@ -26,6 +26,7 @@ _DURATION = re.compile(
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
 _SDK_PATHS = ("/chat/completions", "/completions", "/models")
 
 
@@ -103,6 +104,15 @@ def meant_embedded(text: str) -> bool:
 
 def proxy_url(text: str) -> str:
     _check_url(text, ("http", "https", "socks5", "socks5h"))
+    return text
+
+
+def otlp_url(text: str) -> str:
+    """A collector's address, to which each signal's own path is added."""
+    _check_url(text, ("http", "https"))
+    for path in _SIGNAL_PATHS:
+        if urlsplit(text).path.rstrip("/").endswith(path):
+            raise ValueError(f"must end before {path}, which is added to it")
     return text
 
 

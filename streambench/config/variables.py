@@ -1,4 +1,4 @@
-"""Fills `${NAME}` in, under `gateways` only, from the environment and from `.env` beside the config.
+"""Fills `${NAME}` in, under `gateways` and `telemetry` only, from the environment and from `.env` beside the config.
 
 On the way: a step of load.py over the Draft. What was filled in is remembered: as a secret, and by its path.
 """
@@ -17,12 +17,16 @@ from streambench.documents import KeyPath, shown
 from streambench.errors import Problem
 
 DOTENV = ".env"
+_PARTS = ("gateways", "telemetry")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _MIN_URL_SECRET = 6
+_URLS = ("base_url", "proxy", "endpoint")
+_PLAIN = ("limits", "models", "tls", "include_usage", "http2", "connections")
+"""A gateway's keys whose values are no secrets."""
 
 
 def expand(draft: Draft, env: Mapping[str, str]) -> None:
-    found = list(_texts_with_variables(draft.data.get("gateways"), ("gateways",)))
+    found = [hit for part in _PARTS for hit in _texts_with_variables(draft.data.get(part), (part,))]
     if not found:
         return
     values = {**_read_dotenv(draft), **{name: value for name, value in env.items() if value}}
@@ -77,7 +81,9 @@ def _check_variable(draft: Draft, path: KeyPath, name: str, values: Mapping[str,
     elif name not in values:
         dotenv = draft.folder / DOTENV
         draft.refuse(path, f"{name} is not set, or empty", accepted=f"`export {name}=...`, or {name}=... in {dotenv}")
-    elif path[2:] == ("api_key",) and (" " in values[name] or not is_header_safe(values[name])):
+    elif (
+        path[0] == "gateways" and path[2:] == ("api_key",) and (" " in values[name] or not is_header_safe(values[name]))
+    ):
         draft.refuse(
             path,
             f"{name} holds a character that no key has",
@@ -93,12 +99,11 @@ def _set(data: Any, path: KeyPath, value: str) -> None:
 
 def _secrets_in(path: KeyPath, expanded: str, values: list[str]) -> set[str]:
     """In headers and keys every value is one. Of a URL its host is not, or every message about it would be blank."""
-    match path[2:3]:
-        case ("base_url" | "proxy",):
-            return _secrets_in_url(expanded, values)
-        case ("limits" | "models" | "tls" | "include_usage" | "http2" | "connections",):
-            return set()
-    return set(values)
+    key = next(iter(path[1:] if path[0] == "telemetry" else path[2:]), None)
+    if key in _URLS:
+        return _secrets_in_url(expanded, values)
+    is_plain = key not in (None, "headers") if path[0] == "telemetry" else key in _PLAIN
+    return set() if is_plain else set(values)
 
 
 def _secrets_in_url(url: str, values: list[str]) -> set[str]:
