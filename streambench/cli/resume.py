@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from streambench.cli import telemetry
 from streambench.errors import ResultsError
 
 if TYPE_CHECKING:
     from streambench.breakers import Trip
+    from streambench.cli.telemetry import Prepared
     from streambench.config import Config
     from streambench.engines import Measured
     from streambench.records import AttemptRecord, RunHeader
@@ -27,23 +29,39 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
-def resume(results: Path, config_file: Path | None, overrides: tuple[str, ...], *, quiet: bool, as_json: bool) -> int:
+@telemetry.options
+def resume(
+    results: Path,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    *,
+    quiet: bool,
+    as_json: bool,
+    **flags: str | None,
+) -> int:
     """Send what is missing of the run in RESULTS, and append it there.
 
     The config is read again from where it was when the run was begun, or from CONFIG if it was moved. What is measured
-    must be as it was; `limits.duration`, `budget` and `breakers` may differ. Requests that were broken off or whose
-    key was refused are sent again, and so is the warm-up; a failed one stays failed. The budget is the whole run's: if
-    it is spent, raise it, as in `--set budget.requests=500`.
+    must be as it was; `limits.duration`, `budget`, `breakers` and `telemetry` may differ. Requests that were broken off
+    or whose key was refused are sent again, and so is the warm-up; a failed one stays failed. The budget is the whole
+    run's: if it is spent, raise it, as in `--set budget.requests=500`.
     """
     from streambench.cli import session
     from streambench.results import Journal
 
     with Journal.reopen(results) as journal:
-        measured = _go_on(journal, config_file, overrides, quiet=quiet)
-    return session.finish(measured, quiet=quiet, as_json=as_json)
+        measured, prepared = _go_on(journal, config_file, overrides, flags, quiet=quiet)
+    return session.finish(measured, prepared, quiet=quiet, as_json=as_json)
 
 
-def _go_on(journal: Journal, config_file: Path | None, overrides: tuple[str, ...], *, quiet: bool) -> Measured:
+def _go_on(
+    journal: Journal,
+    config_file: Path | None,
+    overrides: tuple[str, ...],
+    flags: Mapping[str, str | None],
+    *,
+    quiet: bool,
+) -> tuple[Measured, Prepared | None]:
     from streambench.cli import session
     from streambench.results import load
     from streambench.resume import Continued, left_of
@@ -59,8 +77,9 @@ def _go_on(journal: Journal, config_file: Path | None, overrides: tuple[str, ...
     elif not quiet:
         click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
     if left.plan.measure and trip is None:
-        return session.measure(config, left.plan, origin, continued, quiet=quiet)
-    return session.conclude(continued, origin, run.end, trip)
+        prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
+        return session.measure(config, left.plan, origin, continued, prepared=prepared, quiet=quiet), prepared
+    return session.conclude(continued, origin, run.end, trip), None
 
 
 def _config_again(header: RunHeader, moved: Path | None, overrides: tuple[str, ...]) -> tuple[Config, Origin]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from streambench.cli import telemetry
+
 
 @click.command()
 @click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
@@ -13,7 +15,16 @@ import click
 @click.option("--output", metavar="DIR", help="Folder that takes the run's folder; overrides the key `output`.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
-def run(config_file: Path, overrides: tuple[str, ...], output: str | None, *, quiet: bool, as_json: bool) -> int:
+@telemetry.options
+def run(
+    config_file: Path,
+    overrides: tuple[str, ...],
+    output: str | None,
+    *,
+    quiet: bool,
+    as_json: bool,
+    **flags: str | None,
+) -> int:
     """Measure the models of CONFIG, interleaved, and write a results folder.
 
     Ctrl-C once stops sending and keeps everything; twice breaks off what is under way.
@@ -27,5 +38,7 @@ def run(config_file: Path, overrides: tuple[str, ...], output: str | None, *, qu
     plan = session.plan_of(config, config_file)
     if plan.cut and not quiet:
         click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
-    measured = session.measure(config, plan, origin_of(config_file, overrides, config.secrets), quiet=quiet)
-    return session.finish(measured, quiet=quiet, as_json=as_json)
+    prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
+    origin = origin_of(config_file, overrides, config.secrets)
+    measured = session.measure(config, plan, origin, prepared=prepared, quiet=quiet)
+    return session.finish(measured, prepared, quiet=quiet, as_json=as_json)

@@ -16,15 +16,25 @@ from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.breakers import Trip
+    from streambench.cli.telemetry import Prepared
     from streambench.config import Config
     from streambench.engines import Measured
     from streambench.plan import Plan
     from streambench.records import RunEnd
     from streambench.report import Summary
+    from streambench.results import Run
     from streambench.resume import Continued, Origin
 
 
-def measure(config: Config, plan: Plan, origin: Origin, continued: Continued | None = None, *, quiet: bool) -> Measured:
+def measure(
+    config: Config,
+    plan: Plan,
+    origin: Origin,
+    continued: Continued | None = None,
+    *,
+    prepared: Prepared,
+    quiet: bool,
+) -> Measured:
     """Sends the plan under the live view: as a new run, or as the next part of one."""
     import asyncio
 
@@ -43,6 +53,8 @@ def measure(config: Config, plan: Plan, origin: Origin, continued: Continued | N
             on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
             origin=origin,
             continued=continued,
+            trace=prepared.trace,
+            telemetry=prepared.listener,
         )
         with LiveView(progress, quiet=quiet):
             return asyncio.run(engines.measure(job))
@@ -61,13 +73,18 @@ def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Tri
     return engines.conclude(continued, origin, status, trip.reason if trip else None)
 
 
-def finish(measured: Measured, *, quiet: bool, as_json: bool) -> int:
-    """Sums the run up, writes the summary, prints it. Returns the exit code."""
-    summary = _summarise(measured)
+def finish(measured: Measured, prepared: Prepared | None = None, *, quiet: bool, as_json: bool) -> int:
+    """Sums the run up, writes the summary, prints it; then sends what telemetry has left. Returns the exit code."""
+    from streambench.cli import telemetry
+    from streambench.results import load
+
+    run = load(measured.folder)
+    summary = _summarise(run, measured)
     lost = _write(summary, measured)
     with _reader_may_go():
         _print(summary, measured, lost, quiet=quiet, as_json=as_json)
-    return lost.exit_code if lost is not None else _exit_code(summary)
+    undelivered = telemetry.finish(prepared, run, quiet=quiet) if prepared else 0
+    return lost.exit_code if lost is not None else _exit_code(summary) or undelivered
 
 
 def plan_of(config: Config, config_file: Path) -> Plan:
@@ -122,11 +139,9 @@ def _reader_may_go() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _summarise(measured: Measured) -> Summary:
+def _summarise(run: Run, measured: Measured) -> Summary:
     from streambench.report import summarise
-    from streambench.results import load
 
-    run = load(measured.folder)
     for warning in run.warnings:
         click.echo(f"warning: {warning}", err=True)
     summary = summarise(run.header, run.records, run.end)

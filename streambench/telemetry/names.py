@@ -38,6 +38,10 @@ GAPS = (0.0005, 0.001, 0.002, 0.005, *SECONDS)
 TOKENS = tuple(float(4**power) for power in range(14))
 SPEEDS = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0, 640.0, 1280.0, 2560.0)
 
+OUTCOME = "streambench.outcome"
+ERROR_TYPE = "error.type"
+TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - a name, not a token
+
 Kind = Literal["histogram", "counter", "updowncounter"]
 MetricNames = Literal["operation", "inference", "both"]
 

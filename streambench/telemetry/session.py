@@ -72,7 +72,7 @@ class Session:
         """As the sampler will decide once the trace's first span is there; without traces of ours, the gateway's
         spans are all there is, and worth keeping.
         """
-        if self._pipeline is None or not self._pipeline.traces:
+        if self._pipeline is None or not self._pipeline.has_traces:
             return True
         if trace_id != self._trace.trace_id:
             return self._pipeline.sampled(trace_id)
