@@ -10,6 +10,7 @@ import sys
 import click
 
 from streambench import __version__
+from streambench.cli.export import export
 from streambench.cli.resume import resume
 from streambench.cli.run import run
 from streambench.cli.simulate import simulate
@@ -29,6 +30,7 @@ def commands() -> None:
 
 commands.add_command(run)
 commands.add_command(resume)
+commands.add_command(export)
 commands.add_command(simulate)
 
 

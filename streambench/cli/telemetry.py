@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from streambench.engines import Telemetry
     from streambench.records import RunTrace
     from streambench.results import Run
-    from streambench.telemetry.preflight import Trouble
     from streambench.telemetry.session import Outcome, Session
     from streambench.telemetry.settings import Flags, Settings
 
@@ -77,7 +76,7 @@ def prepare(config: Config, requests: int, given: Mapping[str, str | None], *, q
     trace = new_run_trace(os.environ.get("TRACEPARENT"), "request" if many else "run", settings.attempts)
     if not (settings.on or settings.propagate or installed):
         return Prepared(trace)
-    try_endpoints(settings, quiet=quiet)
+    try_endpoints(settings, instead="--telemetry auto, to run all the same", quiet=quiet)
     return Prepared(trace, settings, _session(config, settings, trace))
 
 
@@ -90,15 +89,15 @@ def flags_of(given: Mapping[str, str | None]) -> Flags:
     return Flags(endpoint=given.get("otlp_endpoint"), shape=shape, mode=mode)
 
 
-def try_endpoints(settings: Settings, *, quiet: bool) -> None:
-    """Says what is wrong with them. Raises InputError where telemetry is required."""
+def try_endpoints(settings: Settings, *, instead: str | None, quiet: bool) -> None:
+    """Says what is wrong with them. Raises InputError where telemetry is required; `instead` is what else to do."""
     if not settings.endpoints:
         return
     from streambench.telemetry.preflight import check
 
     troubles = check(settings)
     if troubles and settings.required:
-        raise InputError([_problem(trouble) for trouble in troubles])
+        raise InputError([Problem(str(trouble), where="telemetry", accepted=instead) for trouble in troubles])
     for trouble in troubles:
         if not quiet:
             click.echo(f"warning: telemetry: {trouble}", err=True)
@@ -162,7 +161,3 @@ def _provider_installed() -> bool:
     from streambench.telemetry.pipeline import provider_installed
 
     return provider_installed()
-
-
-def _problem(trouble: Trouble) -> Problem:
-    return Problem(str(trouble), where="telemetry", accepted="--telemetry auto, to run all the same")
