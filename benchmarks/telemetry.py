@@ -4,9 +4,10 @@
 
 Each row is a process of its own that emits its spans as fast as it can and closes with the default deadline; the
 collector is a real server in another process, and counts what it holds. Holding back is what a run does: no new span
-while the queue is over 0.75 full.
+while the pressure is over 0.75.
 
 arrived   different spans that the collector holds at the end: a check on what the sender believes
+pressure  the worst seen while emitting: the share of the queue, or of the deadline that sending it would take
 emit s    until the last span was handed over
 exit s    from there until the process is gone (goal: the deadline, plus what an interpreter takes to end)
 """
@@ -127,7 +128,7 @@ def _delivery(cases: Sequence[Case], spans: int) -> int:
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     print(f"{os.cpu_count()} cores, load {load}, Python {sys.version.split()[0]}, {sys.platform}")
     print(f"{spans:,} spans a row, deadline {DEADLINE_S:g} s\n")
-    _line("collector", "", "ended", "delivered", "failed", "lost", "arrived", "queue", "emit s", "exit s", "", "")
+    _line("collector", "", "ended", "delivered", "failed", "lost", "arrived", "pressure", "emit s", "exit s", "", "")
     missed = 0
     for case in cases:
         for protocol in PROTOCOLS:
@@ -147,7 +148,7 @@ def _delivery(cases: Sequence[Case], spans: int) -> int:
 
 
 def _line(*cells: str) -> None:
-    widths = (38, 5, 8, 10, 8, 6, 8, 6, 7, 7, 7, 0)
+    widths = (38, 5, 8, 10, 8, 6, 8, 8, 7, 7, 7, 0)
     texts = [cell.ljust(width) if at in (0, 1, 10, 11) else cell.rjust(width) for at, (cell, width) in
              enumerate(zip(cells, widths, strict=True))]  # fmt: skip
     print(" ".join(texts).rstrip(), flush=True)

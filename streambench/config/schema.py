@@ -266,7 +266,7 @@ class Budget(Frozen):
 
 
 class Health(Frozen):
-    """From when on a stream's facts are findings: `health.Thresholds`, where each is explained, with its defaults."""
+    """From when on a stream's facts are findings: `findings.Thresholds`, where each is explained, with its defaults."""
 
     stall_ms: Number = Field(default=500.0, gt=0, description="milliseconds, a number above 0")
     min_chunks: Whole = Field(default=8, ge=2, description="a whole number from 2")

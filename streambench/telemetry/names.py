@@ -96,7 +96,7 @@ TOKEN_USAGE = Instrument(
     TOKENS,
 )
 OUTPUT_SPEED = Instrument(
-    "streambench.output_tokens_per_second",
+    "streambench.output_speed",
     "histogram",
     "{token}/s",
     "(Streamed output tokens - 1) / (last - first generated chunk) of a request.",

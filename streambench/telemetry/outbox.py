@@ -25,7 +25,7 @@ class Limits:
     """`queue` and batches in items, `batch_bytes` estimated, `delay_s` at most between an item and its batch.
 
     A slow collector takes one batch per answer, so that nothing but larger ones can shorten a long queue: once there
-    are `backlog_batch` items, batches are of that size.
+    are `backlog_batch` items, and at the end, batches are of that size.
     """
 
     queue: int
@@ -170,7 +170,8 @@ class Outbox(Generic[T]):
         batch: list[T] = []
         limits = self._limits
         room = limits.batch_bytes
-        most = limits.backlog_batch if len(self._queue) >= limits.backlog_batch else limits.batch
+        large = self._closing or len(self._queue) >= limits.backlog_batch
+        most = limits.backlog_batch if large else limits.batch
         while self._queue and len(batch) < most:
             room -= self._size_of(self._queue[0])
             if room < 0 and batch:

@@ -244,9 +244,10 @@ from streambench.telemetry.facts import SpanFacts, SpanId
 from streambench.telemetry.pipeline import open_pipeline
 from streambench.telemetry.settings import Endpoint, Settings
 url, protocol = sys.argv[1:]
-http = protocol == "http"
-base = Endpoint(url + "/v1/traces" if http else url, "http/protobuf" if http else "grpc", "t", insecure=True)
-points = Endpoint(base.url.replace("traces", "metrics"), base.protocol, "t", insecure=True)
+kind = "http/protobuf" if protocol == "http" else "grpc"
+path = "/v1/traces" if protocol == "http" else ""
+base = Endpoint(url + path, kind, "t", timeout_s=90, insecure=True)
+points = Endpoint(url + path.replace("traces", "metrics"), kind, "t", timeout_s=90, insecure=True)
 pipeline = open_pipeline(Settings("otlp", "otlp", base, points), run_id="r", version="0")
 for number in range(2000):
     pipeline.emit(SpanFacts("s", "internal", SpanId("1" * 32, f"{number + 1:016x}"), None, 1, 2, {}))
@@ -259,7 +260,10 @@ print(found.ended, found.delivered, found.failed, time.monotonic() - began < 2.5
 
 @pytest.mark.parametrize("ending", ["refused", "hangs"])
 def test_the_interpreter_ends_though_the_endpoint_is_dead(protocol: str, ending: str, closed_port: int) -> None:
-    """Spans and metrics both; the process prints its counts and is gone, with nothing on stderr."""
+    """Spans and metrics both; the process prints its counts and is gone, with nothing on stderr.
+
+    An export that waits for its answer would hold it for the timeout of 90 s if one of our threads were no daemon.
+    """
     with served(Sink(protocol, hang=True)) as sink:
         refused = f"http://127.0.0.1:{closed_port}" if protocol == "http" else f"127.0.0.1:{closed_port}"
         url = sink.url if ending == "hangs" else refused

@@ -178,10 +178,10 @@ def test_waits_show_exemplars(title: str) -> None:
         ("gen_ai.client.operation.duration", "histogram", "s", "gen_ai_client_operation_duration_seconds"),
         ("gen_ai.client.token.usage", "histogram", "{token}", "gen_ai_client_token_usage"),
         (
-            "streambench.output_tokens_per_second",
+            "streambench.output_speed",
             "histogram",
             "{token}/s",
-            "streambench_output_tokens_per_second_per_second",
+            "streambench_output_speed_per_second",
         ),
         ("streambench.requests", "counter", "{request}", "streambench_requests_total"),
         ("streambench.requests.active", "updowncounter", "{request}", "streambench_requests_active"),

@@ -34,7 +34,7 @@ def outbox(
 
 
 def test_everything_is_delivered_in_order() -> None:
-    """25 items in batches of at most 10."""
+    """25 items, in batches that are bounded."""
     sender = Sender(TAKEN)
     box = outbox(sender)
     for item in range(25):
@@ -42,7 +42,7 @@ def test_everything_is_delivered_in_order() -> None:
     box.close(10)
     assert box.tally == Tally(25, 25, 0, 0)
     assert [item for batch in sender.batches for item in batch] == list(range(25))
-    assert max(map(len, sender.batches)) <= 10
+    assert max(map(len, sender.batches)) <= 50
 
 
 def test_a_batch_stays_under_its_size_but_one_item_always_goes() -> None:
@@ -71,8 +71,29 @@ def test_a_long_queue_goes_out_in_larger_batches() -> None:
     for _ in range(120):
         box.put(1)
     sender.gate.set()
-    box.close(10)
+    while box.tally.delivered < 121:
+        pass
     assert [len(batch) for batch in sender.batches] == [1, 50, 50, 10, 10]
+    box.close(10)
+
+
+def test_the_end_sends_what_is_left_in_one() -> None:
+    """20 wait, and no more are coming: one batch, where two of ten would take two answers."""
+    sender = Sender(TAKEN)
+    sender.gate.clear()
+    box = outbox(sender)
+    box.put(1)
+    while not sender.batches:
+        pass
+    for _ in range(20):
+        box.put(1)
+    end = threading.Thread(target=box.close, args=(10,))
+    end.start()
+    while not box._closing:
+        pass
+    sender.gate.set()
+    end.join()
+    assert [len(batch) for batch in sender.batches] == [1, 20]
 
 
 def test_a_batch_that_may_be_sent_again_loses_nothing() -> None:
