@@ -274,9 +274,14 @@ def _failure(reader: TapeReader, about: Circumstances) -> Failure | None:
         return _http_error(reader, about)
     if tape.status is not None and (reader.unreadable or not _is_stream(reader)) and tape.body_bytes:
         return _not_a_stream(reader)
-    if tape.failure is None or tape.failure.kind == "disconnected":
+    if tape.failure is None or tape.failure.kind == "disconnected" or _is_of_the_body(tape.failure):
         return reader.decoder.too_large or tape.failure
     return tape.failure
+
+
+def _is_of_the_body(failure: Failure) -> bool:
+    """Any limit of what is in a body is passed before that of the whole, however late it was decoded."""
+    return failure.kind == "too_large" and failure.detail == "body"
 
 
 def _is_stream(reader: TapeReader) -> bool:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from streambench.health import OUTCOMES, ended_by, of_count
-from streambench.metrics import NS_PER_MS, streamed_tokens
+from streambench.metrics import MIN_CHARACTERS_PER_TOKEN, NS_PER_MS, UNSEEN_TOKENS, streamed_tokens
 from streambench.model_names import same_model
 from streambench.records import GENERATED, AttemptRecord, ChunkTimeline, Usage
 
@@ -37,8 +37,8 @@ class Thresholds:
     buffered_chunk_ms: float = 1.0
     coalesced_share: float = 0.2
     max_characters_per_token: float = 16.0
-    min_characters_per_token: float = 0.25
-    unseen_tokens: int = 16
+    min_characters_per_token: float = MIN_CHARACTERS_PER_TOKEN
+    unseen_tokens: int = UNSEEN_TOKENS
     invented_tokens_per_chunk: float = 2.0
 
 

@@ -17,6 +17,11 @@ from streambench.records import ANSWER, GENERATED, AttemptRecord, ChunkTimeline
 
 NS_PER_MS = 1_000_000
 
+MIN_CHARACTERS_PER_TOKEN = 0.25
+"""A token has a byte at least, and a character four at most."""
+UNSEEN_TOKENS = 16
+"""Tokens that may be billed and leave no character: a template's, a tool call's frame, the end's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -134,12 +139,17 @@ def _response_time(record: AttemptRecord) -> int | None:
 def _pace(record: AttemptRecord) -> tuple[int, int] | None:
     """(ns from the first generated chunk to the last, tokens after the first); None where either is unknown."""
     generated, tokens = _generated(record.timeline), streamed_tokens(record)
-    if tokens is None or tokens < 2 or not generated:
+    if tokens is None or tokens < 2 or not generated or _more_than_came(tokens, record):
         return None
     (first_at, first_read), (last_at, last_read) = generated[0], generated[-1]
     if first_read == last_read or last_at <= first_at:
         return None
     return last_at - first_at, tokens - 1
+
+
+def _more_than_came(tokens: int, record: AttemptRecord) -> bool:
+    """Whether so many tokens cannot be in the text that came: a speed made of them would be the gateway's invention."""
+    return (tokens - UNSEEN_TOKENS) * MIN_CHARACTERS_PER_TOKEN > sum(record.timeline.chars)
 
 
 def _tpot(record: AttemptRecord) -> float | None:
@@ -230,9 +240,10 @@ METRICS: tuple[Metric, ...] = (
         unit="ms",
         better="lower",
         formula="(last - first generated chunk) / (streamed output tokens - 1)",
-        doc="Time per output token after the first. Unknown with fewer than 2 streamed tokens, without usage, or where "
-        "the first and the last chunk came in one read. Reasoning tokens that were billed but never streamed are not "
-        "streamed tokens.",
+        doc="Time per output token after the first. Unknown with fewer than 2 streamed tokens, without usage, where "
+        "the first and the last chunk came in one read, or where more tokens are billed than the text that came can "
+        "hold (over 16 and four a character; finding `usage_inconsistent`). Reasoning tokens that were billed but "
+        "never streamed are not streamed tokens.",
         of=_tpot,
     ),
     Metric(

@@ -224,3 +224,13 @@ def test_a_timeline_with_columns_of_unlike_length_is_refused() -> None:
     """Rather than paired wrongly."""
     with pytest.raises(ValueError, match="zip"):
         chunk_gaps(ChunkTimeline(offset_ns=(1, 2), kind="c", chars=(1,), read=(0,)))
+
+
+def test_tokens_that_cannot_be_in_the_text_make_no_speed() -> None:
+    """12,000 billed for 12 characters: what a gateway invents must not look fast; 16 more than came may be unseen."""
+    invented = make_record(usage=Usage(input=8, output=12_000, source="gateway"))
+    plausible = make_record(usage=Usage(input=8, output=40, source="gateway"))
+    for name in ("tpot", "output_tok_s"):
+        metric = next(metric for metric in METRICS if metric.name == name)
+        assert metric.value(invented) is None
+        assert metric.value(plausible) is not None
