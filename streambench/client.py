@@ -23,7 +23,7 @@ from openai import AsyncOpenAI, Omit, OpenAIError
 
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
-from streambench.clock import NS, Anchor, Clock
+from streambench.clock import Anchor, Clock
 from streambench.config import Config, Gateway, Model
 from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
@@ -44,6 +44,7 @@ from streambench.transport import (
     TlsSettings,
     http_client,
 )
+from streambench.watch import Behind, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class Client:
             chunks=config.bounds.chunks,
             text_chars=config.bounds.text_chars,
         )
-        self._behind = _Behind()
+        self._behind = Behind()
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
         self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
@@ -292,7 +293,7 @@ class ArmedRequest:
             return
         exchange.is_done = self._is_done
         exchange.fire()
-        watch = _Watch(exchange, self._held.reader, self._deadlines)
+        watch = Watch(exchange, self._held.reader, self._deadlines)
         try:
             await exchange.over
         finally:
@@ -372,69 +373,6 @@ class _Door:
 
     async def close(self) -> None:
         await self.sdk.close()
-
-
-class _Behind:
-    """Decodes long streams while they run, so that their bytes need not be held: one slice a turn of the event loop."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[Exchange, TapeReader] = {}
-
-    def ask(self, exchange: Exchange, reader: TapeReader) -> None:
-        """Has all that came of this exchange decoded and dropped, as soon as it is its turn."""
-        if not self._waiting:
-            exchange.loop.call_soon(self._turn)
-        self._waiting.setdefault(exchange, reader)
-
-    def _turn(self) -> None:
-        exchange = next(iter(self._waiting))
-        reader = self._waiting.pop(exchange)
-        if exchange.tape.ended is None and not self._caught_up(exchange, reader):
-            self._waiting[exchange] = reader  # behind the others
-        if self._waiting:
-            exchange.loop.call_soon(self._turn)
-
-    @staticmethod
-    def _caught_up(exchange: Exchange, reader: TapeReader) -> bool:
-        caught_up = reader.catch_up(SLICE)
-        reader.drop()
-        if reader.decoder.too_large is not None:
-            exchange.abort(reader.decoder.too_large)
-        elif caught_up:
-            exchange.decoded(reader.decoder.room)
-        return caught_up
-
-
-class _Watch:
-    """One lazy timer a request: it looks how far the stream has come only when a deadline could have passed."""
-
-    def __init__(self, exchange: Exchange, reader: TapeReader, deadlines: Deadlines) -> None:
-        self._exchange = exchange
-        self._reader = reader
-        self._deadlines = deadlines
-        _, due = deadlines.next(exchange.tape.start, None)
-        self._wait_for(due, exchange.tape.start)
-
-    def stop(self) -> None:
-        self._handle.cancel()
-
-    def _look(self) -> None:
-        caught_up = self._reader.catch_up()
-        decoder, start = self._reader.decoder, self._exchange.tape.start
-        progress = decoder.last_event_ns if decoder.finish_reason else decoder.last_generated_ns
-        which, due = self._deadlines.next(start, None if progress is None else start + progress)
-        now = self._exchange.clock.now_ns()
-        if decoder.too_large is not None:
-            self._exchange.abort(decoder.too_large)
-        elif due <= now and not caught_up and which != "total":
-            self._handle = self._exchange.loop.call_later(0, self._look)
-        elif due <= now:
-            self._exchange.abort(Failure("timeout", self._deadlines.told(which), detail=which))
-        else:
-            self._wait_for(due, now)
-
-    def _wait_for(self, due: int, now: int) -> None:
-        self._handle = self._exchange.loop.call_at(self._deadlines.next_look(now, due) / NS, self._look)
 
 
 def _in_context_of(exchange: Exchange, call: Any) -> asyncio.Task[None]:

@@ -73,6 +73,7 @@ ROOMS: tuple[Room, ...] = (
     room(3, "plan"),
     room(3, "transport", "httptools", "httpx2", "aiohappyeyeballs"),
     room(3, "capture"),
+    room(3, "watch"),
     room(3, "client", "openai"),
     room(3, "frames", "pandas", "numpy"),
     room(3, "results"),

@@ -12,7 +12,7 @@ from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.config import Telemetry
-    from streambench.telemetry.settings import Settings
+    from streambench.telemetry import Settings
 
 NOT_DELIVERED = 1
 LONGEST_S = 300.0
@@ -42,7 +42,7 @@ def export(results: Path, form: str, endpoint: str | None, config_file: Path | N
 
     from streambench.cli import telemetry
     from streambench.results import load
-    from streambench.telemetry.session import send
+    from streambench.telemetry import send
 
     run = load(results)
     for warning in run.warnings:
@@ -57,7 +57,7 @@ def export(results: Path, form: str, endpoint: str | None, config_file: Path | N
 
 def _settings(given: Telemetry, endpoint: str | None) -> Settings:
     """Only the traces', by OTLP. Raises InputError where nothing says where they go."""
-    from streambench.telemetry.settings import Flags, resolve
+    from streambench.telemetry import Flags, resolve
 
     settings = resolve(given, Flags(endpoint=endpoint, traces="otlp" if endpoint else None), os.environ)
     if settings.traces_to is None:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from streambench.engines import Telemetry
     from streambench.records import RunTrace
     from streambench.results import Run
-    from streambench.telemetry.session import Outcome, Session
-    from streambench.telemetry.settings import Flags, Settings
+    from streambench.telemetry import Flags, Outcome, Session, Settings
 
 MANY_REQUESTS = 1_000
 """Above this each request has a trace of its own: backends refuse traces of some megabytes."""
@@ -66,7 +65,7 @@ class Prepared:
 
 def prepare(config: Config, requests: int, given: Mapping[str, str | None], *, quiet: bool) -> Prepared:
     """Resolves the settings and tries the endpoints. Raises InputError for bad ones, and where required ones fail."""
-    from streambench.telemetry.settings import resolve
+    from streambench.telemetry import resolve
     from streambench.trace_ids import new_run_trace
 
     flags = flags_of(given)
@@ -82,7 +81,7 @@ def prepare(config: Config, requests: int, given: Mapping[str, str | None], *, q
 
 def flags_of(given: Mapping[str, str | None]) -> Flags:
     """What the options said; unset ones may be missing."""
-    from streambench.telemetry.settings import Flags
+    from streambench.telemetry import Flags
 
     mode: Any = given.get("telemetry") or "auto"
     shape: Any = given.get("otel_trace")
@@ -93,7 +92,7 @@ def try_endpoints(settings: Settings, *, instead: str | None, quiet: bool) -> No
     """Says what is wrong with them. Raises InputError where telemetry is required; `instead` is what else to do."""
     if not settings.endpoints:
         return
-    from streambench.telemetry.preflight import check
+    from streambench.telemetry import check
 
     troubles = check(settings)
     if troubles and settings.required:
@@ -144,8 +143,7 @@ def told(outcome: Outcome, later: str) -> list[str]:
 
 def _session(config: Config, settings: Settings, trace: RunTrace) -> Session:
     from streambench import __version__
-    from streambench.telemetry.live import Private
-    from streambench.telemetry.session import Session
+    from streambench.telemetry import Private, Session
 
     private = None
     if settings.content != "NO_CONTENT":
@@ -158,6 +156,6 @@ def _provider_installed() -> bool:
     """Whoever installed one has imported the SDK: without it there is nothing to look at."""
     if "opentelemetry.sdk.trace" not in sys.modules:
         return False
-    from streambench.telemetry.pipeline import provider_installed
+    from streambench.telemetry import provider_installed
 
     return provider_installed()
