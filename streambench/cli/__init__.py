@@ -5,7 +5,9 @@ So `streambench --help` loads nothing but click, and a command that reads result
 
 from __future__ import annotations
 
+import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -43,7 +45,7 @@ def main() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        _leave(INTERRUPTED)
     except InputError as error:
         for problem in error.problems:
             click.echo(f"error: {problem}", err=True)
@@ -52,3 +54,12 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _leave(code: int) -> NoReturn:
+    """At once. Where Ctrl-C fell into an `exec`, as the import of a dataclass does, Python would end by the signal
+    although it was caught.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
