@@ -9,7 +9,7 @@ import numpy as np
 
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
-from streambench.plots.material import NO_OK, Material, quantile_ends
+from streambench.plots.material import NO_OK, Material, evenly, quantile_ends
 from streambench.plots.text import listed, number, usd
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def cost_speed(material: Material) -> Plate | str:
     log = style.scale(axes, "x", [cost for cost, _ in points.values()])
     ends = {name: quantile_ends(speeds[name], [0.25, 0.75]) for name in both}
     fast = style.scale(axes, "y", [*(end for pair in ends.values() for end in pair)])
-    shown = both if len(both) <= style.MANY else front
+    shown = _shown(points, front)
     for name in both:
         _mark(axes, material, name, points[name], ends[name], in_colour=name in shown, stated=costs[name][1])
     axes.set_xlabel(style.unit(f"USD per {PER:,} answers", log=log))
@@ -58,7 +58,7 @@ def cost_speed(material: Material) -> Plate | str:
         f"Up and to the left is better. Mark: mean cost and median speed; bar: the middle half of the speeds. "
         f"Only ok requests.{f' Hollow: cost as the gateway stated it: {listed(stated)}.' if stated else ''}"
         f"{f' Left out, as cost or speed is unknown: {listed(missing)}.' if missing else ''}"
-        f"{'' if shown == both else ' In colour: no other model is both cheaper and faster.'} {material.left_out}",
+        f"{'' if shown == both else '{_RULE}'} {material.left_out}",
     )
 
 
@@ -99,6 +99,21 @@ def _frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
         )
     ]
     return sorted(front, key=lambda name: points[name])
+
+
+def _shown(points: Mapping[str, tuple[float, float]], front: list[str]) -> list[str]:
+    """Those in colour: of many the frontier, thinned to what a legend carries, and the WORST by cost."""
+    if len(points) <= style.MANY:
+        return list(points)
+    some = [front[place] for place in evenly(len(front), style.MANY - style.WORST)]
+    dearest = sorted(points, key=lambda name: points[name])[-style.WORST :]
+    return list(dict.fromkeys([*some, *dearest]))
+
+
+_RULE = (
+    f" In colour: models that no other beats in both, at most {style.MANY - style.WORST}, and the {style.WORST} "
+    f"dearest."
+)
 
 
 def _mark(

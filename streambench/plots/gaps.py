@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
-from streambench.plots.material import NO_OK, Chunks, Material, medians, quantile_ends
+from streambench.plots.material import NO_OK, Chunks, Material, evenly, medians, quantile_ends
 from streambench.plots.text import listed, number, of, percent, tick
 
 if TYPE_CHECKING:
@@ -63,11 +63,9 @@ def chunk_gaps(material: Material) -> Plate | str:
     for lane, name in enumerate(names):
         _hill(axes, material, name, lane, np.maximum(gaps[name], FLOOR_MS), edges)
         if name in stalls:
-            y = np.full(len(stalls[name]), lane)
-            dense = len(y) > style.DENSE // 5
-            axes.plot(
-                stalls[name], y, "x", color=style.INK[0], markersize=5, zorder=5, rasterized=dense, label="stalls"
-            )
+            x = np.sort(stalls[name])
+            x = x[evenly(len(x), style.DOTS // len(names))]
+            axes.plot(x, np.full(len(x), lane), "x", color=style.INK[0], markersize=5, zorder=5, label="stalls")
     axes.axvline(material.stall_ms, color=style.SOFT[0], linestyle=(0, (2, 2)), linewidth=1)
     axes.annotate(
         f"a stall: over {number(material.stall_ms)} ms",
@@ -194,7 +192,7 @@ def gap_heatmap(material: Material) -> Plate | str:
         _slowest(material, [model.name for model in models], cells, width),
         "A heat-map with a row for each model and a column for each position in the answer; darker is a longer gap.",
         f"{of(width, 'chunk')} a column, as far as {percent(REACHED)} of the model's answers "
-        f"reach. White: none is there, or "
+        f"reach. Blank: none is there, or "
         f"fewer than {percent(OBSERVED)} of them were observed (unknown is not zero). "
         f"Only ok requests. {material.left_out}{material.sample_note([model.name for model in models])}",
     )
@@ -247,7 +245,7 @@ def _slowest(material: Material, names: list[str], cells: NDArray[np.float64], w
     middles = np.array([np.median(row[~np.isnan(row)]) if not np.isnan(row).all() else np.nan for row in cells])
     ratio = cells / np.maximum(middles, FLOOR_MS)[:, None]
     lane, column = np.unravel_index(int(np.nanargmax(ratio)), ratio.shape)
-    most = float(ratio[lane, column])
+    most = max(1.0, float(ratio[lane, column]))
     if most < STANDS_OUT:
         return f"The gaps are even along the answer: no column has over {number(most)} times the median of its model's."
     first = 2 + int(column) * width

@@ -181,7 +181,13 @@ def _lanes(axes: Axes, material: Material, table: Frame, shown: Sequence[str], t
         drawn: dict[str, Any] = (
             {"color": look.colour, "marker": look.marker, "zorder": 3}
             if name in shown
-            else {"color": style.REST[0], "marker": ".", "zorder": 2, "markersize": 3.5}
+            else {
+                "color": style.REST[0],
+                "marker": ".",
+                "zorder": 2,
+                "markersize": 3.5,
+                "rasterized": True,
+            }
         )
         axes.plot(table[name], places, linestyle="none", label=name, **drawn)
     axes.set_xlabel(style.unit(title, log=log))
@@ -239,6 +245,7 @@ def ttft_by_prompt_length(material: Material) -> Plate | str:
     log = style.scale(axes, "y", table.to_numpy()[table.notna().to_numpy()])
     for name in sorted(names, key=lambda name: name in shown):
         _against(axes, material, name, chars, table[name].to_numpy(dtype=float), in_colour=name in shown)
+    thinned = f" Dots: an even sample of at most {style.DOTS:,}." if table.size > style.DOTS else ""
     axes.set_xlabel(style.unit("characters of the prompt", log=wide))
     axes.set_ylabel(style.unit("TTFT in ms", log=log))
     legend(sheet, material, shown, dict.fromkeys(names), dict.fromkeys(shown, ""))
@@ -247,7 +254,7 @@ def ttft_by_prompt_length(material: Material) -> Plate | str:
         _longer(material, table, chars),
         "Dots, one for each model and prompt: the median TTFT over the length of the prompt.",
         f"A dot is a model's median over the prompt's repeats; a line joins the medians of thirds of the prompts by "
-        f"length. Only ok requests. {material.left_out}{greys(dict.fromkeys(names))}",
+        f"length. Only ok requests. {material.left_out}{greys(dict.fromkeys(names))}{thinned}",
     )
 
 
@@ -262,20 +269,20 @@ def _against(
 ) -> None:
     known = ~np.isnan(ttft)
     look = material.model(name).look
+    by_length = np.flatnonzero(known)[np.argsort(chars[known], kind="stable")]
+    some = by_length[evenly(len(by_length), style.DOTS // len(material.models))]
     if not in_colour:
-        axes.plot(chars[known], ttft[known], ".", color=style.REST[0], markersize=2.5, label=name, rasterized=True)
+        axes.plot(chars[some], ttft[some], ".", color=style.REST[0], markersize=2.5, label=name, rasterized=True)
         return
-    dense = int(known.sum()) > style.DENSE
     axes.plot(
-        chars[known],
-        ttft[known],
+        chars[some],
+        ttft[some],
         linestyle="none",
         marker=look.marker,
         color=look.colour,
         markersize=3.8,
         alpha=0.75,
         label=name,
-        rasterized=dense,
         zorder=3,
     )
     x, y = _thirds(chars[known], ttft[known])

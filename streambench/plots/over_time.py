@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
     from streambench.frames import Frame
 
-POINTS = 1_000
-"""Dots of one model at most: of more requests so many, evenly spread over its course. The lines are of all."""
-MARKS = 1_000
-"""Marks of one kind of failure at most."""
 BINS = 24
 """Equal parts of the run's time, at most, that a model's line has a median for."""
 PER_BIN = 6
@@ -47,14 +43,15 @@ def latency_over_time(material: Material) -> Plate | str:
     lanes = sorted(set(kinds))
     sheet, upper, lower = _panels(len(ok) > 0, len(lanes))
     middles = medians(material.by_model("ttft_ms"))
-    shown = style.in_focus(middles)
+    shown = _shown(material, middles)
     if upper is not None:
         log = style.scale(upper, "y", ok["ttft_ms"])
         for name in sorted(middles, key=lambda name: name in shown):
-            _course(upper, material, name, ok[ok["model"] == name], float(at.max()), in_colour=name in shown)
+            mine = ok[ok["model"] == name]
+            _course(upper, material, name, mine, float(at.max()), in_colour=name in shown)
         upper.set_ylabel(style.unit("TTFT in ms", log=log))
     if lower is not None:
-        _failures(lower, material, failed, kinds, lanes)
+        _failures(lower, material, failed, kinds, lanes, shown)
     bottom = lower if lower is not None else upper
     style.scale(bottom, "x", at, log=False)
     bottom.set_xlabel("time since the first measured request, in s")
@@ -62,17 +59,26 @@ def latency_over_time(material: Material) -> Plate | str:
         for seam in seams if axes is not None else ():
             axes.axvline(seam, color=style.SOFT[0], linestyle=(0, (2, 2)), linewidth=1)
     if len(shown):
-        told = {name: f"{number(middles[name])} ms" for name in shown}
-        legend(sheet, material, shown, middles, told, title="median")
+        told = {name: f"{number(middles[name])} ms" if name in middles else "none ok" for name in shown}
+        legend(sheet, material, shown, dict.fromkeys([*middles, *shown]), told, title="median")
+    crosses = " (grey crosses: of models in grey)" if failed["model"].nunique() > len(shown) else ""
     return Plate(
         sheet,
         _sentence(material, ok, failed, float(at.max())),
         "Dots, one for each request: its TTFT over the time of its start, with a line of medians for each model, and "
         "failures marked below by kind.",
-        f"Line: medians over equal parts of the run, at most {BINS}, of {FEWEST} or more requests. Crosses: "
-        f"requests that were not ok, which have no latency. {material.warmup:,} warm-up requests left out."
+        f"Line: medians over equal parts of the run, at most {BINS}, of {FEWEST} or more requests. Hollow: "
+        f"requests that were not ok, which have no latency{crosses}. {material.warmup:,} warm-up requests left out."
         f"{_sampled(material, kinds)}{_resumed(seams)}{greys(middles)}",
     )
+
+
+def _shown(material: Material, middles: dict[str, float]) -> list[str]:
+    """Those in colour: by their medians, and after them those that never were ok, where there is room for all."""
+    present = [model.name for model in material.models if (material.requests["model"] == model.name).any()]
+    if len(present) > style.MANY and middles:
+        return style.in_focus(middles)
+    return [*style.in_focus(middles), *(name for name in present if name not in middles)][: style.MANY]
 
 
 def _clock(rows: Frame) -> tuple[NDArray[np.float64], list[float]]:
@@ -108,15 +114,14 @@ def _panels(latencies: bool, lanes: int) -> tuple[Any, Any, Any]:  # noqa: FBT00
 
 def _course(axes: Axes, material: Material, name: str, rows: Frame, end: float, *, in_colour: bool) -> None:
     at, ttft = rows["at_s"].to_numpy(dtype=float), rows["ttft_ms"].to_numpy(dtype=float)
-    picked = evenly(len(at), POINTS)
+    picked = evenly(len(at), style.DOTS // len(material.models))
     look = material.model(name).look
     drawn: dict[str, Any] = (
         {"color": look.colour, "marker": look.marker, "markersize": 3.2, "alpha": 0.6, "zorder": 3}
         if in_colour
-        else {"color": style.REST[0], "marker": ".", "markersize": 2, "alpha": 0.6, "zorder": 2}
+        else {"color": style.REST[0], "marker": ".", "markersize": 2, "zorder": 2}
     )
-    dense = len(material.ok) > style.DENSE
-    axes.plot(at[picked], ttft[picked], linestyle="none", label=name, rasterized=dense, **drawn)
+    axes.plot(at[picked], ttft[picked], linestyle="none", label=name, rasterized=not in_colour, **drawn)
     if in_colour:
         x, y = _line(at, ttft, end)
         axes.plot(x, y, color=look.colour, linestyle=look.dash, zorder=4)
@@ -130,23 +135,28 @@ def _line(at: NDArray[np.float64], ttft: NDArray[np.float64], end: float) -> tup
     return [float(np.median(at[mine])) for mine in full], [float(np.median(ttft[mine])) for mine in full]
 
 
-def _failures(axes: Axes, material: Material, failed: Frame, kinds: list[str], lanes: list[str]) -> None:
+def _failures(
+    axes: Axes, material: Material, failed: Frame, kinds: list[str], lanes: list[str], shown: list[str]
+) -> None:
     places = np.array([lanes.index(kind) for kind in kinds])
     for model in material.models:
         for lane in range(len(lanes)):
             mine = (failed["model"] == model.name).to_numpy() & (places == lane)
             at = failed["at_s"].to_numpy(dtype=float)[mine]
-            picked = evenly(len(at), max(1, MARKS // len(material.models)))
+            picked = evenly(len(at), max(1, style.DOTS // 3 // len(lanes) // len(material.models)))
             if len(at):
+                known = model.name in shown
                 axes.plot(
                     at[picked],
                     np.full(len(picked), lane),
-                    "x",
-                    color=model.look.colour,
-                    markersize=4.5,
-                    markeredgewidth=1.4,
+                    marker=model.look.marker if known else "x",
+                    color=model.look.colour if known else style.REST[0],
+                    markerfacecolor=style.GROUND[0],
+                    linestyle="none",
+                    markersize=5,
+                    markeredgewidth=1.2,
+                    zorder=3 if known else 2,
                     label=model.name,
-                    rasterized=len(failed) > style.DENSE,
                     clip_on=False,
                 )
     style.name_rows(axes, [f"{lane}, {kinds.count(lane):,}" for lane in lanes])
@@ -184,8 +194,8 @@ def _drift(material: Material, ok: Frame, end: float) -> str:
 
 def _sampled(material: Material, kinds: list[str]) -> str:
     counts = material.ok["model"].value_counts()
-    if (len(counts) and int(counts.max()) > POINTS) or len(kinds) > MARKS:
-        return f" Dots: an even sample of at most {POINTS:,} a model, and {MARKS:,} marks a kind of failure."
+    if (len(counts) and int(counts.max()) > style.DOTS // len(material.models)) or len(kinds) > style.DOTS // 3:
+        return f" Marks: an even sample, at most {style.DOTS:,} ok and {style.DOTS // 3:,} failed; lines are of all."
     return ""
 
 

@@ -34,10 +34,10 @@ BEST, WORST = 4, 3
 """How many of many are in colour: those with the lowest and with the highest value of what the figure is about."""
 LOG_FROM = 12.0
 """An axis is logarithmic where its largest value is this many times its smallest."""
+DOTS = 1_500
+"""Marks of one kind in a figure, at most: of more, an even sample, as many of each model. Lines are of all."""
 NOTE_WIDTH = 150
 """Characters of a line of the note."""
-DENSE = 1_500
-"""Marks above which an SVG holds a layer as an image of `DPI` dots an inch."""
 
 # Light, dark. The first ten belong to models; the rest to no model.
 COLOURS: tuple[tuple[str, str], ...] = (
@@ -237,7 +237,7 @@ def _legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str], pla
 
 def finish(figure: Figure, title: str, note: str) -> None:
     """Title and key above, note below, everything in its place for good: later drawing moves and parses nothing."""
-    lines = textwrap.wrap(note, NOTE_WIDTH)
+    lines = textwrap.wrap(note, NOTE_WIDTH, break_on_hyphens=False)
     height, above, beside, below = float(figure.get_figheight()), _TITLE, 0.0, 0.13 + 0.145 * len(lines)
     for legend in figure.legends:
         box = legend.get_window_extent()

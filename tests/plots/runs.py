@@ -34,7 +34,7 @@ def run_of(records: Sequence[AttemptRecord], header: RunHeader) -> Run:
 def answer(
     seq: int, model: str, prompt: str, *, block: int = 0, repeat: int = 0, ttft: float = 100, gaps: Sequence[float] = ()
 ) -> AttemptRecord:
-    """An `ok` request that starts 50 ms after the one before it: a role chunk, then a token of four characters a gap."""
+    """An `ok` request, 50 ms after the one before it: a role chunk, then a token of four characters, and one a gap."""
     at = [ttft - 10.0, ttft]
     for gap in gaps:
         at.append(at[-1] + gap)
