@@ -176,14 +176,14 @@ def gap_heatmap(material: Material) -> Plate | str:
     cells = np.array([_cells(one, width, columns) for one in chunks])
     if np.isnan(cells).all():
         return NONE_SEEN
-    sheet, axes = style.sheet(style.lanes(len(models), 0.3))
+    sheet, axes = style.sheet(max(style.lanes(len(models), 0.3), 2.0))
     image = _heat(axes, cells, columns, width)
     style.name_rows(axes, [model.label for model in models])
     axes.grid(visible=False)
     axes.set_xlabel("position in the answer: the gap before chunk number ...")
     bar = sheet.colorbar(image, ax=axes, pad=0.015, fraction=0.05, aspect=max(8, 4 * len(models)))
     bar.outline.set_visible(False)
-    bar.set_label("median gap in ms, log scale", fontsize=8)
+    bar.set_label("median ms, log scale", fontsize=8)
     bar.ax.yaxis.set_major_locator(style.log_ticks(*image.get_clim()))
     bar.ax.yaxis.set_major_formatter(FuncFormatter(tick))
     bar.ax.yaxis.set_minor_locator(NullLocator())
