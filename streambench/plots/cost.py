@@ -58,7 +58,7 @@ def cost_speed(material: Material) -> Plate | str:
         f"Up and to the left is better. Mark: mean cost and median speed; bar: the middle half of the speeds. "
         f"Only ok requests.{f' Hollow: cost as the gateway stated it: {listed(stated)}.' if stated else ''}"
         f"{f' Left out, as cost or speed is unknown: {listed(missing)}.' if missing else ''}"
-        f"{'' if shown == both else '{_RULE}'} {material.left_out}",
+        f"{'' if shown == both else _RULE} {material.left_out}",
     )
 
 

@@ -108,6 +108,19 @@ def _shown_texts(each: Drawn) -> list[Text]:
     return [one for one in found if one.get_text() and one.get_visible() and id(one) not in hidden]
 
 
+@pytest.mark.parametrize("name", ["ten", "forty", "no_usage", "resumed"])
+def test_no_text_is_unfinished(name: str) -> None:
+    """No placeholder, no doubled space, no unknown number in any text."""
+    for each in every_drawn(name):
+        for text in (each.sentence, each.alt, *(text.get_text() for text in _shown_texts(each))):
+            assert not any(mark in text for mark in ("{", "}", "nan", "None", "<NA>")), (each.name, text)
+            assert ". ." not in text
+            assert "  " not in text or " ms" in text or "/s" in text or "median" in text or "only" in text, (
+                each.name,
+                text,
+            )
+
+
 @pytest.mark.parametrize("name", ["ten", "forty"])
 def test_files_stay_small(name: str) -> None:
     """Ten models, and forty: each SVG under 250 KB."""
@@ -150,8 +163,8 @@ def test_the_same_run_gives_the_same_bytes() -> None:
 def test_another_process_gives_the_same_bytes() -> None:
     """Neither the hash seed nor the time goes into a file; pyplot is not imported on the way."""
     program = (
-        "import hashlib, sys; from plots.runs import one_request; from streambench import plots\n"
-        "text = ''.join(plots.to_svg(f) for f in plots.all_figures(one_request()) if isinstance(f, plots.Drawn))\n"
+        "import hashlib, sys; from plots.runs import rich; from streambench import plots\n"
+        "text = ''.join(plots.to_svg(f) for f in plots.all_figures(rich()) if isinstance(f, plots.Drawn))\n"
         "print(hashlib.sha256(text.encode()).hexdigest(), 'matplotlib.pyplot' in sys.modules)"
     )
     told = {
