@@ -258,7 +258,8 @@ def finish(figure: Figure, title: str, note: str) -> None:
     figure.set_layout_engine("none")
     for axes in figure.axes:
         # The solver's last bits differ from process to process, and ids are hashed from them.
-        axes.set_position([round(float(part), 5) for part in axes.get_position(original=True).bounds], which="both")
+        x, y, wide, high = axes.get_position(original=True).bounds
+        axes.set_position((round(x, 5), round(y, 5), round(wide, 5), round(high, 5)))
     for text in texts(figure):
         text.set_parse_math(False)
 
