@@ -91,6 +91,13 @@ ROOMS: tuple[Room, ...] = (
     room(4, "runner"),
     room(4, "resume"),
     room(4, "stats", pandas="takes the frames that frames makes", numpy="counts on the columns of those frames"),
+    room(
+        4,
+        "plots",
+        "matplotlib",
+        pandas="takes the frames that frames makes",
+        numpy="bins and ranks the columns of those frames for matplotlib, which draws arrays",
+    ),
     room(4, "engines"),
     room(5, "report", "rich"),
     room(
