@@ -35,12 +35,14 @@ INTERVAL_NEEDED: Mapping[Statistic, tuple[int, int]] = {
 """(values, prompts) that its interval needs: with fewer, 95 % were not reached in the simulation."""
 
 LEVEL = 0.95
-OPEN_BELOW = 0.04
+OPEN_BELOW = 0.045
 """How often an interval without an upper end may lie wholly above the truth."""
 RESAMPLES = 4_000
 MAX_CUTS = 4_096
 """Distinct values that a resample is counted in; a larger sample is cut at this many equally spaced ranks."""
 _BATCH = 1_000
+_NOTHING = 1e-12
+"""A share this small is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def estimate(of: Sample, statistic: Statistic, seed: int = 0) -> Estimate:
 
 def quantile(ordered: Floats, level: float) -> float:
     """Linear (type 7) quantile of values (n,) in ascending order, n at least 1; infinite values are allowed."""
-    return _at((len(ordered) - 1) * level, ordered)
+    return at_position((len(ordered) - 1) * level, ordered)
 
 
 @lru_cache(maxsize=8)
@@ -189,6 +191,31 @@ def resampled_quantiles(of: Sample, level: float, drawn: Floats) -> Floats:
     return np.concatenate([_quantiles(cuts, np.cumsum(batch @ counts, axis=1), level) for batch in batches])
 
 
+def share_parts(of: Sample, value: float) -> Floats:
+    """What each prompt adds to the error of the share of values up to `value`: (prompts,), summing to 0."""
+    up_to = of.values < value if math.isinf(value) else of.values <= value
+    sizes = np.bincount(of.clusters, minlength=of.prompts)
+    found = np.bincount(of.clusters, up_to.astype(np.float64), minlength=of.prompts)
+    parts: Floats = (found - float(up_to.mean()) * sizes) / of.n
+    return parts
+
+
+def spread(parts: npt.NDArray[Any]) -> float:
+    """The variance of a sum over prompts, from each prompt's part of it, shape (prompts,); the parts sum to 0."""
+    return float(np.sum(parts**2)) * len(parts) / (len(parts) - 1)
+
+
+def at_position(position: float, ordered: Floats) -> float:
+    """The value at a position (0 is the first) between two values of an ascending row."""
+    position = min(max(position, 0.0), len(ordered) - 1.0)
+    lower = math.floor(position)
+    part = position - lower
+    first = float(ordered[lower])
+    if part == 0 or first == float(ordered[lower + 1]):
+        return first
+    return first * (1 - part) + float(ordered[lower + 1]) * part
+
+
 def _interval(of: Sample, level: float | None, value: float, seed: int) -> tuple[float, float]:
     if level is None:
         return _mean_interval(of, value, resampled(of.prompts, seed))
@@ -208,22 +235,20 @@ def _interval_needs(statistic: Statistic) -> str:
 def _mean_interval(of: Sample, mean: float, drawn: Floats) -> tuple[float, float]:
     sizes = np.bincount(of.clusters, minlength=of.prompts).astype(np.float64)
     excess = np.bincount(of.clusters, of.values - mean, minlength=of.prompts)
-    error = math.sqrt(_spread(excess) / of.n**2)
-    if error == 0:
+    error = math.sqrt(spread(excess) / of.n**2)
+    if error <= _NOTHING * abs(mean):
         return mean, mean
     totals = drawn @ sizes
     moved = drawn @ excess / totals
     # the same formula for each resample: the sum over its prompts of (excess - moved * size) squared
     squares = drawn @ excess**2 - 2 * moved * (drawn @ (excess * sizes)) + moved**2 * (drawn @ sizes**2)
     errors = np.sqrt(np.maximum(squares, 0) * of.prompts / (of.prompts - 1)) / totals
-    steady = errors > 1e-12 * error
+    # a resample of equal prompts has no error of its own, but for the rounding of the squares' root
+    steady = errors > math.sqrt(_NOTHING) * error
+    if not steady.any():
+        return mean, mean
     low, high = ordered_ends(moved[steady] / errors[steady], ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return mean - high * error, mean - low * error
-
-
-def _spread(excess: npt.NDArray[Any]) -> float:
-    """The variance of a sum over prompts, from each prompt's part of it (they sum to 0)."""
-    return float(np.sum(excess**2)) * len(excess) / (len(excess) - 1)
 
 
 # --- resampled percentiles
@@ -265,32 +290,13 @@ def _rank_interval(of: Sample, level: float, value: float) -> tuple[float, float
 
     The share of values up to the percentile is uncertain by `error`; the sample's values at the shares `level` -+ t
     errors bound the percentile. A count of few is skewed: both ends move down by (2 level - 1)(z^2 - 1)/6 values
-    (Cornish and Fisher 1938), more if a prompt's values are not worth one each (Kish 1965, the design effect).
+    (Cornish and Fisher 1938), times the design effect (Kish 1965): what a prompt's values are worth.
     """
     random = math.sqrt(level * (1 - level) / of.n)
-    error = _share_error(of, value) or random
-    skew = (2 * level - 1) * (normal_quantile((1 + LEVEL) / 2) ** 2 - 1) / 6 * max(1.0, (error / random) ** 2) / of.n
+    error = math.sqrt(spread(share_parts(of, value))) or random
+    skew = (2 * level - 1) * (normal_quantile((1 + LEVEL) / 2) ** 2 - 1) / 6 * (error / random) ** 2 / of.n
     top = level - skew + t_quantile((1 + LEVEL) / 2, of.prompts - 1) * error
     is_open = top >= of.n / (of.n + 1)
     down = t_quantile(1 - OPEN_BELOW if is_open else (1 + LEVEL) / 2, of.prompts - 1)
-    low = _at((of.n + 1) * (level - skew - down * error) - 1, of.values)
-    return low, math.inf if is_open else _at((of.n + 1) * top - 1, of.values)
-
-
-def _share_error(of: Sample, value: float) -> float:
-    """The standard error, by prompts, of the share of values up to `value`."""
-    up_to = of.values < value if math.isinf(value) else of.values <= value
-    sizes = np.bincount(of.clusters, minlength=of.prompts).astype(np.float64)
-    found = np.bincount(of.clusters, up_to.astype(np.float64), minlength=of.prompts)
-    return math.sqrt(_spread(found - float(up_to.mean()) * sizes)) / of.n
-
-
-def _at(position: float, ordered: Floats) -> float:
-    """The value at a position (0 is the first) between two values of an ascending row."""
-    position = min(max(position, 0.0), len(ordered) - 1.0)
-    lower = math.floor(position)
-    part = position - lower
-    first = float(ordered[lower])
-    if part == 0 or first == float(ordered[lower + 1]):
-        return first
-    return first * (1 - part) + float(ordered[lower + 1]) * part
+    low = at_position((of.n + 1) * (level - skew - down * error) - 1, of.values)
+    return low, math.inf if is_open else at_position((of.n + 1) * top - 1, of.values)

@@ -20,19 +20,27 @@ from streambench.stats.estimates import (
     Floats,
     Sample,
     Statistic,
+    at_position,
     expanded,
     ordered_ends,
     quantile,
     resampled,
-    resampled_quantiles,
     sample,
+    share_parts,
+    spread,
 )
-from streambench.stats.normal import normal_quantile, normal_share
-from streambench.stats.paired import ALPHA, Better, by_prompt, exponential, holm
+from streambench.stats.normal import normal_quantile, normal_share, t_quantile
+from streambench.stats.paired import ALPHA, Better, exponential, holm
 from streambench.stats.signed_rank import MIN_PROMPTS, typical
 
-CHANGE_NEEDED: Mapping[Statistic, int] = {"p50": MIN_PROMPTS, "mean": 20, "p90": 50, "p95": 100, "p99": 400}
-"""Prompts that both runs must share before the change of a statistic has an interval."""
+CHANGE_NEEDED: Mapping[Statistic, tuple[int, int]] = {
+    "p50": (MIN_PROMPTS, MIN_PROMPTS),
+    "mean": (20, 20),
+    "p90": (60, 20),
+    "p95": (180, 36),
+    "p99": (1_200, 300),
+}
+"""(values of each run, prompts) that both runs must share before the change of a statistic has an interval."""
 
 Decision = Literal["held", "failed", "undecided"]
 
@@ -85,10 +93,11 @@ def change(
 ) -> Change:
     """The change between two samples (values (n,), prompts (n,)) of one model; prompts that only one has are left out.
 
-    p50: the typical ratio of a prompt's medians, by the signed ranks of its logs (`signed_rank.typical`). Others: the
-    ratio of the statistics over all values, by a percentile bootstrap over the shared prompts, drawn alike in both
-    runs, on the log scale and expanded (Hesterberg 2015); p from the interval's width. No ratio where a value is not
-    above 0. `p_holm` is `p`: see `corrected_changes`.
+    p50: a prompt's ratio is the median of all ratios of its answers in the two runs; the typical one over prompts is
+    estimated and tested by signed ranks of their logs (`signed_rank.typical`). Others: the ratio of the statistics over
+    all values, on the log scale: of means by a percentile bootstrap over the shared prompts, drawn alike in both runs
+    and expanded (Hesterberg 2015); of percentiles by their linear form over prompts (Francisco and Fuller 1991); p
+    from the interval's width. No ratio where a value is not above 0. `p_holm` is `p`: see `corrected_changes`.
     """
     one, other, prompts = _shared(base, new)
     value_one, value_other = (_value(each, statistic) for each in (one, other))
@@ -173,41 +182,81 @@ def _value(of: Sample, statistic: Statistic) -> float | None:
 
 
 def _ratio(one: Sample, other: Sample, statistic: Statistic, seed: int) -> tuple[Estimate, float | None]:
-    needed = CHANGE_NEEDED[statistic]
-    unknown = Estimate(None, None, None, 0, one.prompts, 1, f"{needed} prompts in both runs")
+    values, prompts = CHANGE_NEEDED[statistic]
+    needs = (
+        f"{prompts} prompts in both runs" if values == prompts else f"{values} values of {prompts} prompts in each run"
+    )
+    unknown = Estimate(None, None, None, 0, one.prompts, 1, needs)
     if not one.n or min(one.values[0], other.values[0]) <= 0:
         return unknown, None
     if statistic == "p50":
-        found = typical(_median_logs(other) - _median_logs(one))
-        if found is None:
-            return unknown, None
-        needs = unknown.interval_needs if found.low is None else ""
-        ratio = replace(unknown, value=found.value, low=found.low, high=found.high, interval_needs=needs)
-        return exponential(ratio), found.p
-    value = _log_statistic(other, statistic) - _log_statistic(one, statistic)
-    if one.prompts < needed:
+        value, ends, p = _typical_move(one, other)
+    else:
+        value = move = _log_statistic(other, statistic) - _log_statistic(one, statistic)
+        enough = min(one.n, other.n) >= values and one.prompts >= prompts
+        ends = _ends(one, other, statistic, move, seed) if enough else None
+        p = None if ends is None else _p_of(move, ends[1] - ends[0])
+    if ends is None or value is None:
         return exponential(replace(unknown, value=value)), None
-    drawn = resampled(one.prompts, seed)
-    moves = _log_resampled(other, statistic, drawn) - _log_resampled(one, statistic, drawn)
-    low, high = ordered_ends(moves, expanded(one.prompts))
-    estimate = replace(unknown, value=value, low=min(low, value), high=max(high, value), interval_needs="")
-    return exponential(estimate), _p_of(value, high - low)
+    known = replace(unknown, value=value, low=min(ends[0], value), high=max(ends[1], value), interval_needs="")
+    return exponential(known), p
 
 
-def _median_logs(of: Sample) -> Floats:
-    return np.log(by_prompt(of.values, of.clusters, of.prompts))
+def _typical_move(one: Sample, other: Sample) -> tuple[float | None, tuple[float, float] | None, float | None]:
+    found = typical(_moves(one, other))
+    if found is None or found.low is None or found.high is None:
+        return (found.value if found else None), None, None
+    return found.value, (found.low, found.high), found.p
+
+
+def _moves(one: Sample, other: Sample) -> Floats:
+    """For each prompt the median of all log ratios of an answer in the new run to one in the base: (prompts,).
+
+    Hodges and Lehmann 1963, the shift of two samples: of three repeats it wastes far less than two medians do.
+    """
+    base, new = _by_prompt(one), _by_prompt(other)
+    return np.array([np.median(np.subtract.outer(late, early)) for early, late in zip(base, new, strict=True)])
+
+
+def _by_prompt(of: Sample) -> list[Floats]:
+    order = np.argsort(of.clusters, kind="stable")
+    return np.split(np.log(of.values[order]), np.cumsum(np.bincount(of.clusters))[:-1])
 
 
 def _log_statistic(of: Sample, statistic: Statistic) -> float:
     return math.log(_value(of, statistic) or math.nan)
 
 
-def _log_resampled(of: Sample, statistic: Statistic, drawn: Floats) -> Floats:
+def _ends(one: Sample, other: Sample, statistic: Statistic, value: float, seed: int) -> tuple[float, float] | None:
     level = STATISTICS[statistic]
-    if level is not None:
-        return np.log(resampled_quantiles(of, level, drawn))
+    if level is None:
+        drawn = resampled(one.prompts, seed)
+        return ordered_ends(_mean_logs(other, drawn) - _mean_logs(one, drawn), expanded(one.prompts))
+    parts = [_percentile_parts(each, level) for each in (other, one)]
+    if parts[0] is None or parts[1] is None:
+        return None
+    reach = t_quantile((1 + LEVEL) / 2, one.prompts - 1) * math.sqrt(spread(parts[0] - parts[1]))
+    return value - reach, value + reach
+
+
+def _mean_logs(of: Sample, drawn: Floats) -> Floats:
     sums = np.bincount(of.clusters, of.values, minlength=of.prompts)
     found: Floats = np.log(drawn @ sums / (drawn @ np.bincount(of.clusters, minlength=of.prompts)))
+    return found
+
+
+def _percentile_parts(of: Sample, level: float) -> Floats | None:
+    """What each prompt adds to the error of a percentile's log: (prompts,); None where the sample ends too soon.
+
+    The share up to the percentile has an error, and the log of the sample's values within one error of `level` says
+    how much a share is worth (Woodruff 1952; Francisco and Fuller 1991).
+    """
+    parts = share_parts(of, quantile(of.values, level))
+    reach = max(math.sqrt(spread(parts)), math.sqrt(level * (1 - level) / of.n))
+    if level + reach >= of.n / (of.n + 1):
+        return None
+    low, high = (at_position((of.n + 1) * (level + side * reach) - 1, of.values) for side in (-1, 1))
+    found: Floats = parts * math.log(high / low) / (2 * reach)
     return found
 
 
