@@ -40,6 +40,8 @@ OPEN_BELOW = 0.045
 RESAMPLES = 4_000
 MAX_CUTS = 4_096
 """Distinct values that a resample is counted in; a larger sample is cut at this many equally spaced ranks."""
+LEAST_ERROR = 0.1
+"""A resample's standard error, as a share of the sample's, is never taken to be less."""
 _BATCH = 1_000
 _NOTHING = 1e-12
 """A share this small is rounding."""
@@ -243,11 +245,9 @@ def _mean_interval(of: Sample, mean: float, drawn: Floats) -> tuple[float, float
     # the same formula for each resample: the sum over its prompts of (excess - moved * size) squared
     squares = drawn @ excess**2 - 2 * moved * (drawn @ (excess * sizes)) + moved**2 * (drawn @ sizes**2)
     errors = np.sqrt(np.maximum(squares, 0) * of.prompts / (of.prompts - 1)) / totals
-    # a resample of equal prompts has no error of its own, but for the rounding of the squares' root
-    steady = errors > math.sqrt(_NOTHING) * error
-    if not steady.any():
-        return mean, mean
-    low, high = ordered_ends(moved[steady] / errors[steady], ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    # without the one prompt that makes most of the spread, a resample seems almost certain: of what, it cannot know
+    errors = np.maximum(errors, LEAST_ERROR * error)
+    low, high = ordered_ends(moved / errors, ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return mean - high * error, mean - low * error
 
 

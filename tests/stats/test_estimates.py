@@ -266,3 +266,11 @@ def test_intervals_cover(statistic: Statistic) -> None:
     found = [estimate(lognormal(20, 3, seed), statistic) for seed in range(150)]
     covered = np.mean([(each.low or 0) <= truth <= (each.high or 0) for each in found])
     assert 0.88 <= covered <= 1.0
+
+
+def test_one_huge_value_does_not_make_the_mean_boundless() -> None:
+    """11 prompts at 1 and one at 400,000: the mean is 33,334, and no end is beyond ten times its distance to 1."""
+    found = estimate(sample([1.0] * 11 + [400_000.0], range(12)), "mean")
+    assert found.value == pytest.approx(400_011 / 12)
+    assert found.high is not None
+    assert found.high < 11 * 400_011 / 12

@@ -43,6 +43,16 @@ def test_a_change_of_known_answer() -> None:
     assert found.new == pytest.approx(2 * found.base)
 
 
+@pytest.mark.parametrize("statistic", ["mean", "p90", "p95"])
+def test_twice_as_slow_is_a_ratio_of_2_in_every_statistic(statistic: Statistic) -> None:
+    """The very same answers times 2: nothing is uncertain about the ratio."""
+    draw = np.random.default_rng(5)
+    names, values = np.repeat(np.arange(40), 5), draw.exponential(100, 200)
+    found = change((values, names), (2 * values, names), statistic=statistic)
+    for end in (found.ratio.value, found.ratio.low, found.ratio.high):
+        assert end == pytest.approx(2.0)
+
+
 def test_only_prompts_of_both_runs_count() -> None:
     """Prompt z is in the second run only, and very slow; y in the first only."""
     found = change(([100.0, 7.0], ["a", "y"]), ([110.0, 9e9], ["a", "z"]))
