@@ -184,7 +184,7 @@ def _session(url: str, trace: Any) -> Any:
 
 def _config(folder: Path, requests: int) -> Path:
     path, models = folder / "config.yaml", folder / "models.yaml"
-    models.write_text(json.dumps({"models": {"bench": {"ttft_ms": 100, "gap_ms": 20, "tokens": CHUNKS}}}))
+    models.write_text(json.dumps({"models": {"bench": {"ttft_ms": 100, "gap_ms": 21.3, "tokens": CHUNKS}}}))
     config = {
         "name": "telemetry",
         "gateways": {"sim": {"base_url": "embedded", "models": str(models)}},
