@@ -39,17 +39,18 @@ class LagSampler:
 
     def worst(self, start_ns: int, end_ns: int) -> int | None:
         """The largest lateness of the samples due between two instants; None where there was none."""
-        return max(self._between(start_ns, end_ns), default=None)
+        return max(self.between(start_ns, end_ns), default=None)
 
     def summary(self, start_ns: int, end_ns: int) -> dict[str, int | None]:
         """n, p50, p90, p99 and max of the samples due between two instants, in nanoseconds; nearest rank."""
-        late = sorted(self._between(start_ns, end_ns))
+        late = sorted(self.between(start_ns, end_ns))
         ranks = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
         # the smallest sample that at least this share does not exceed: rank ceil(n * percent / 100), counted from 1
         picked = {name: late[-(-len(late) * percent // 100) - 1] if late else None for name, percent in ranks.items()}
         return {"n": len(late), **picked}
 
-    def _between(self, start_ns: int, end_ns: int) -> array[int]:
+    def between(self, start_ns: int, end_ns: int) -> array[int]:
+        """The lateness of each sample due between two instants."""
         return self._late[bisect_left(self._due, start_ns) : bisect_right(self._due, end_ns)]
 
     def _tick(self) -> None:

@@ -37,6 +37,9 @@ RETRY_STATUS = frozenset({429, 502, 503, 504})
 """OTLP's own list; any other status will be the same next time."""
 RETRY_CODES = frozenset({"CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "UNAVAILABLE"})
 """Without RESOURCE_EXHAUSTED: it also means that the message was too large, and the exporter has retried it already."""
+OF_THE_EXPORTER = frozenset({"content-type", "content-encoding", "user-agent"})
+NO_HEADERS = ","
+"""By gRPC an exporter without any takes those of the environment; this is a list of none."""
 REFUSED = {"spans": "rejected_spans", "metrics": "rejected_data_points", "logs": "rejected_log_records"}
 
 Signal = Literal["spans", "metrics", "logs"]
@@ -68,11 +71,17 @@ class Ear:
         self._secrets = secrets
         self.last: Heard | None = None
         self.error: str | None = None
+        self._taken = False
         self._closed = False
 
     def close(self) -> None:
         """Hears nothing from now on."""
         self._closed = True
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether nothing was ever taken, and the last answer was a failure."""
+        return not self._taken and self.last is not None
 
     def forget(self) -> None:
         self.last = None
@@ -81,6 +90,7 @@ class Ear:
         if self._closed:
             return
         self.last = heard
+        self._taken = self._taken or heard.taken
         if heard.says:
             self.error = self._secrets.clean(heard.says, TEXT_LIMIT)
 
@@ -173,18 +183,24 @@ def _http_options(endpoint: Endpoint, ear: Ear) -> dict[str, Any]:
         "certificate_file": endpoint.certificate,
         "client_key_file": endpoint.client_key,
         "client_certificate_file": endpoint.client_certificate,
-        "session": _ListeningSession(ear),
+        "session": _ListeningSession(endpoint, ear),
     }
 
 
 class _ListeningSession(requests.Session):
-    def __init__(self, ear: Ear) -> None:
+    def __init__(self, endpoint: Endpoint, ear: Ear) -> None:
         super().__init__()
         self._ear = ear
+        self._certificate = endpoint.certificate
+        self._sent = OF_THE_EXPORTER | {name.lower() for name in endpoint.headers}
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+    def request(self, *args: Any, headers: Any = None, **kwargs: Any) -> requests.Response:
+        """Without the headers that the exporter took from the environment by itself: the endpoint has them, or is not
+        the one that they are for. With the certificate given here, or REQUESTS_CA_BUNDLE would win over it.
+        """
+        sent = {name: value for name, value in (headers or {}).items() if name.lower() in self._sent}
         try:
-            response = super().request(*args, **kwargs)
+            response = super().request(*args, headers=sent, verify=self._certificate, **kwargs)
         except OSError as error:  # `requests` derives all of its own from it
             again = isinstance(error, requests.ConnectionError | requests.Timeout)
             self._ear.hears(Heard(taken=False, says=_cause_of(error), again=again))
@@ -247,7 +263,7 @@ def _grpc_options(endpoint: Endpoint) -> dict[str, Any]:
         "endpoint": endpoint.url,
         "insecure": endpoint.insecure,
         "credentials": credentials,
-        "headers": {name.lower(): value for name, value in endpoint.headers.items()},
+        "headers": {name.lower(): value for name, value in endpoint.headers.items()} or NO_HEADERS,
         "timeout": endpoint.timeout_s,
         "compression": GrpcCompression.Gzip if endpoint.compression == "gzip" else GrpcCompression.NoCompression,
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -22,6 +23,7 @@ from streambench.telemetry.exporters import Ear, metric_exporter
 from streambench.telemetry.facts import Value
 from streambench.telemetry.gaps import GapReader, GapStore
 from streambench.telemetry.names import Instrument
+from streambench.telemetry.outbox import PATIENCE_S
 from streambench.telemetry.points import Observation
 from streambench.telemetry.settings import Settings
 from streambench.telemetry.spans import cleaned, context_of
@@ -130,7 +132,17 @@ class Metering:
                 pass
 
     def close(self, deadline_s: float) -> None:
-        """Exports a last time. It may take longer than it is given: the caller waits no longer than it wants."""
+        """Exports a last time, for `deadline_s` at most, and PATIENCE_S where nothing was ever taken.
+
+        An export cannot be broken off: it goes on in a thread that nobody waits for.
+        """
+        ending = threading.Thread(target=self._end, args=(deadline_s,), daemon=True)
+        ending.start()
+        ending.join(min(deadline_s, PATIENCE_S))
+        if self._ear is None or not self._ear.hopeless:
+            ending.join(max(0.0, deadline_s - PATIENCE_S))
+
+    def _end(self, deadline_s: float) -> None:
         end = self._provider.force_flush if self._ear is None else self._provider.shutdown
         with suppress(Exception):  # the SDK raises where a reader was too slow; the caller reads `error`
             end(deadline_s * 1000)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ from streambench.telemetry.tree import request_spans
 
 LOOK_S = 0.1
 PAUSE_S = 0.0002
-"""Between two requests' spans: whoever waits for the interpreter gets it."""
+"""Between two pieces of work while the run goes on: whoever waits for the interpreter gets it."""
 CROWDED = 0.75
 """From this share of the queue on, new requests wait."""
 HOLD_NS = 50_000_000
@@ -116,16 +117,28 @@ class Live:
 
     # --- after the run
 
-    def finish(self, records: Sequence[AttemptRecord], end: RunEnd | None, patience_s: float) -> None:
-        """Makes what is left, and the spans of the models and of the run. Waits `patience_s` at most."""
+    def finish(self, records: Sequence[AttemptRecord], end: RunEnd | None, patience_s: float) -> int:
+        """Makes what is left, and the spans of the models and of the run. Waits `patience_s` at most.
+
+        Returns for how many requests that was too short: they have no spans.
+        """
         if self._about is None or self._outlet is None:
-            return
+            return 0
         self._over.extend(self._groups.values())  # requests that were stopped before their next attempt
         self._groups = {}
         self._ending.set()
         self._thread.join(patience_s)
+        left = self._give_up()
         for span in run_spans(self._about, records, end):
             self._outlet.emit(span)
+        return left
+
+    def _give_up(self) -> int:
+        """Takes from the thread, which may be at work yet, what it has not begun."""
+        left = 0
+        while self._next() is not None:
+            left += 1
+        return left
 
     # --- on the thread
 
@@ -137,13 +150,22 @@ class Live:
                 self._count_active()
             except Exception as error:  # noqa: BLE001  # told at the end; a run is worth more than its spans
                 self._note(error)
-            while self._over:
+            while (group := self._next()) is not None:
                 try:
-                    self._tell(self._over.popleft())
+                    self._tell(group)
                 except Exception as error:  # noqa: BLE001  # see above
                     self._note(error)
-                if not ending:
-                    self._ending.wait(PAUSE_S)
+                self._pause()
+
+    def _next(self) -> list[AttemptRecord] | None:
+        """None where there is none, as also when `finish` took them back."""
+        with suppress(IndexError):
+            return self._over.popleft()
+        return None
+
+    def _pause(self) -> None:
+        if not self._ending.is_set():
+            self._ending.wait(PAUSE_S)
 
     def _note(self, error: Exception) -> None:
         self.fault = self.fault or f"{type(error).__name__}: {error}"[:200]
@@ -156,12 +178,14 @@ class Live:
         on_span = content if self._settings.content in ("SPAN_ONLY", "SPAN_AND_EVENT") else {}
         spans = request_spans(group, about, on_span)
         for span in spans:
+            self._pause()
             outlet.emit(span)
         if content and self._settings.content in ("EVENT_ONLY", "SPAN_AND_EVENT"):
             request = spans[-1]
             told: dict[str, Value] = {**{name: request.attributes[name] for name in _ON_EVENT}, **content}
             outlet.log(LogFacts(names.CONTENT_EVENT, request.end_ns, request.id, told))
         if group[0].ticket.phase == "measure":
+            self._pause()
             outlet.record(observed(group, about))
 
     def _content(self, record: AttemptRecord) -> dict[str, Value]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from streambench.clock import NS, MonotonicClock
 
@@ -18,17 +18,21 @@ T = TypeVar("T")
 
 PATIENCE_S = 3.0
 """How long `close` waits for a collector that has never taken anything and whose last answer was a failure."""
+PAUSE_S = 0.0002
+"""Between two items of a batch that is encoded while a run goes on: whoever waits for the interpreter gets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`queue` and batches in items, `batch_bytes` estimated, `delay_s` at most between an item and its batch.
+    """Queues and batches in items, `batch_bytes` estimated, `delay_s` at most between an item and its batch.
 
     A slow collector takes one batch per answer, so that nothing but larger ones can shorten a long queue: once there
     are `backlog_batch` items, and at the end, batches are of that size.
     """
 
     queue: int
+    failing_queue: int
+    """Beyond this the queue does not grow while sending fails: behind a collector that is gone it is only memory."""
     batch: int
     backlog_batch: int
     batch_bytes: int
@@ -59,6 +63,7 @@ class Tally:
 class Outbox(Generic[T]):
     """`put` from any thread; `send` is called in one thread only, and must not raise.
 
+    Until `close` a batch is slow to iterate on purpose, see PAUSE_S: `send` encodes one item after the other.
     A batch that may be sent again goes back to the head of the queue and is tried once per `delay_s`. A full queue
     loses its oldest items.
     """
@@ -73,7 +78,7 @@ class Outbox(Generic[T]):
         self._send = send
         self._size_of = size_of
         self._limits = limits
-        self._queue: deque[T] = deque()
+        self._queue: deque[tuple[T, int]] = deque()
         self._changed = threading.Condition()
         self._over = threading.Event()
         self._closing = False
@@ -87,13 +92,15 @@ class Outbox(Generic[T]):
 
     def put(self, item: T) -> None:
         """Takes an item; never blocks. After `close` it is counted as ended, and is lost."""
+        size = self._size_of(item)
         with self._changed:
             self._ended += 1
             if self._closing:
                 return
-            if self._waiting() >= self._limits.queue and self._queue:
+            most = self._limits.failing_queue if self._failing else self._limits.queue
+            if self._waiting() >= most and self._queue:
                 self._queue.popleft()
-            self._queue.append(item)
+            self._queue.append((item, size))
             if len(self._queue) >= self._limits.batch:
                 self._changed.notify_all()
 
@@ -115,6 +122,11 @@ class Outbox(Generic[T]):
         waiting = self._waiting()
         time_needed = 0.0 if self._rate is None else waiting / self._rate / self._limits.drain_s
         return max(waiting / self._limits.queue, time_needed)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the newest batch was not taken."""
+        return self._failing
 
     @property
     def busy(self) -> bool:
@@ -143,7 +155,7 @@ class Outbox(Generic[T]):
             self._under_way = 0
             self._changed.notify_all()
 
-    # --- all below: with the lock held, but for _work and _send
+    # --- all below: with the lock held, but for _work, _send and _pause
 
     def _work(self) -> None:
         clock = MonotonicClock()
@@ -153,33 +165,37 @@ class Outbox(Generic[T]):
             batch = self._await_batch()
             if batch:
                 began_ns = clock.now_ns()
-                answer = self._send(batch)
+                answer = self._send(Paced([item for item, _ in batch], self._pause))
                 self._settle(batch, answer, (clock.now_ns() - began_ns) / NS)
             elif self._closing:
                 return
 
-    def _await_batch(self) -> list[T]:
+    def _pause(self) -> None:
+        if not self._closing:
+            self._over.wait(PAUSE_S)
+
+    def _await_batch(self) -> list[tuple[T, int]]:
         with self._changed:
             self._changed.wait_for(self._is_due, self._limits.delay_s)
             batch = self._take()
             self._under_way = len(batch)
             return batch
 
-    def _take(self) -> list[T]:
+    def _take(self) -> list[tuple[T, int]]:
         """As many of the oldest items as fit one request; at least one, however large."""
-        batch: list[T] = []
+        batch: list[tuple[T, int]] = []
         limits = self._limits
         room = limits.batch_bytes
         large = self._closing or len(self._queue) >= limits.backlog_batch
         most = limits.backlog_batch if large else limits.batch
         while self._queue and len(batch) < most:
-            room -= self._size_of(self._queue[0])
+            room -= self._queue[0][1]
             if room < 0 and batch:
                 break
             batch.append(self._queue.popleft())
         return batch
 
-    def _settle(self, batch: list[T], answer: Answer, took_s: float) -> None:
+    def _settle(self, batch: list[tuple[T, int]], answer: Answer, took_s: float) -> None:
         with self._changed:
             if self._over.is_set():
                 return
@@ -200,7 +216,7 @@ class Outbox(Generic[T]):
         """Items per second; a small batch counts as a whole one, since what it took was mostly the way there."""
         self._rate = rate if self._rate is None else (self._rate + rate) / 2
 
-    def _put_back(self, batch: list[T]) -> None:
+    def _put_back(self, batch: list[tuple[T, int]]) -> None:
         room = max(0, self._limits.queue - len(self._queue))
         self._queue.extendleft(reversed(batch[len(batch) - room :] if room < len(batch) else batch))
 
@@ -215,3 +231,29 @@ class Outbox(Generic[T]):
 
     def _is_done(self) -> bool:
         return self._is_empty() or (self._failing and self._delivered == 0)
+
+
+class Paced(Sequence[T]):
+    """A batch that pauses before each item but the first when it is gone through."""
+
+    def __init__(self, items: list[T], pause: Callable[[], None]) -> None:
+        self._items = items
+        self._pause = pause
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._items[index]
+
+    def __iter__(self) -> Iterator[T]:
+        for number, item in enumerate(self._items):
+            if number:
+                self._pause()
+            yield item

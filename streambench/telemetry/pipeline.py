@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,8 @@ BATCH_BYTES = 3 * MIB
 """gRPC servers refuse messages of more than 4 MiB; the rest is for what an estimate misses."""
 QUEUE = 24_576
 """A burst of 20,000 fits even where nothing of it can be sent meanwhile."""
+FAILING_QUEUE = 8_192
+"""80 s of 100 requests/s, for a collector that starts anew: 60 MB, as a span of a run takes 7.5 kB of memory."""
 BATCH = {"http/protobuf": 512, "grpc": 256}
 BACKLOG_BATCH = 2_048
 """Half a second an answer, which is slow, is then 4,096 spans a second; the bytes stay bounded as ever."""
@@ -171,18 +174,24 @@ def open_pipeline(
     whole = _resource(settings, run_id, version, resource or {})
     secrets = secrets_of(settings.traces_to) | secrets_of(settings.metrics_to) | secrets_of(settings.logs_to)
     hush = Hush(secrets, TEXT_LIMIT)
-    hush.start()
-    try:
-        metering = open_metering(settings, whole, version, Ear("metrics", secrets))
-        traces = _open_tracing(settings, whole, version, Ear("spans", secrets))
-        logs = _open_logging(settings, whole, version, Ear("logs", secrets))
-    except ValueError as error:
-        hush.stop()
-        raise ConfigError([Problem(str(error), where="OTEL_* variables")]) from error
-    except ConfigError:
-        hush.stop()
-        raise
+    with ExitStack() as undo:
+        hush.start()
+        undo.callback(hush.stop)
+        try:
+            metering = open_metering(settings, whole, version, Ear("metrics", secrets))
+            undo.callback(_close, metering)
+            traces = _open_tracing(settings, whole, version, Ear("spans", secrets))
+            undo.callback(_close, traces)
+            logs = _open_logging(settings, whole, version, Ear("logs", secrets))
+        except ValueError as error:
+            raise ConfigError([Problem(str(error), where="OTEL_* variables")]) from error
+        undo.pop_all()
     return Pipeline(traces, metering, logs, hush)
+
+
+def _close(part: Tracing | Metering | None) -> None:
+    if part is not None:
+        part.close(GRACE_S)
 
 
 # --- traces
@@ -350,7 +359,8 @@ def _limits(endpoint: Endpoint | None, queue: int, drain_s: float) -> Limits:
     batch = min(_whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH[protocol]), size)
     backlog = min(_whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BACKLOG_BATCH), size)
     delay_s = _whole("OTEL_BSP_SCHEDULE_DELAY", DELAY_MS) / 1000
-    return Limits(size, batch, backlog, BATCH_BYTES, delay_s, drain_s)
+    failing = size if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else min(size, FAILING_QUEUE)
+    return Limits(size, failing, batch, backlog, BATCH_BYTES, delay_s, drain_s)
 
 
 def _whole(variable: str, otherwise: int) -> int:

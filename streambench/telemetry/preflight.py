@@ -7,7 +7,6 @@ exported. HTTP goes through requests, as the exporter's own does, so that proxie
 from __future__ import annotations
 
 import gzip
-import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,8 +49,6 @@ _OFF: Mapping[Signal, str] = {
 }
 _CERTIFICATES: Final = "OTEL_EXPORTER_OTLP_CERTIFICATE, or `telemetry: {certificate: ...}`"
 _CLIENT_FILES: Final = "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY"
-_BUNDLES: Final = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-"""Where one is set, requests takes it in place of a session's own certificate; in the exporter as here."""
 _PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL, or `telemetry: {protocol: ...}`"
 
 
@@ -144,6 +141,7 @@ def _ask_http(attempt: _Attempt) -> Trouble | None:
                 data=gzip.compress(_EMPTY) if packed else _EMPTY,
                 headers=headers,
                 timeout=attempt.limit_s,
+                verify=to.certificate,  # else REQUESTS_CA_BUNDLE would win over it
                 allow_redirects=False,
                 stream=True,
             ) as answer:
@@ -282,11 +280,6 @@ def _untrusted(attempt: _Attempt, why: str) -> Trouble:
     if "not valid for" in why:
         return attempt.of_host("has a certificate for another name", f"write the name it is for in {attempt.to.source}")
     told = attempt.secrets.clean(why, _MAX_TOLD)
-    bundle = next((name for name in _BUNDLES if os.environ.get(name)), None)
-    if bundle is not None and attempt.to.certificate is not None and attempt.to.protocol != "grpc":
-        return attempt.of_host(
-            f"has a certificate that is not trusted ({told})", f"{bundle} wins over the certificate given: unset it"
-        )
     return attempt.of_host(f"has a certificate that is not trusted ({told})", f"name its authority: {_CERTIFICATES}")
 
 

@@ -26,7 +26,7 @@ class Outcome:
     metrics_error: str | None = None
     fault: str | None = None
     unsent: int = 0
-    """Spans that were not even tried, as others before them had failed."""
+    """Spans that were not even tried: others before them had failed, or there was no time to make them."""
 
     @property
     def whole(self) -> bool:
@@ -59,9 +59,9 @@ class Session:
         if pipeline is None:
             return None
         deadline_s = self._settings.deadline_s
-        self.live.finish(records, end, deadline_s / 2)
+        left = self.live.finish(records, end, deadline_s / 2)
         delivery = pipeline.close(deadline_s / 2)
-        return Outcome(delivery, pipeline.metrics_error, self.live.fault)
+        return Outcome(delivery, pipeline.metrics_error, self.live.fault, unsent=left)
 
     def _opened(self, header: RunHeader) -> Pipeline:
         self._trace = header.trace or self._trace

@@ -320,7 +320,7 @@ def _endpoint(sources: _Sources, signal: Signal, exporter: _Said[Exporter]) -> E
     target = sources.read(address, lambda text: _target(text, signal, protocol, address, insecure=insecure))
     files = {key: _file(sources, signal, key) for key in ("certificate", "client_key", "client_certificate")}
     _check_client_key(sources, signal, files)
-    headers, headers_source = _headers(sources, signal)
+    headers, headers_source = _headers(sources, signal, address)
     timeout_s = _value(sources.chosen(signal, "timeout", environment.seconds), default=10.0)
     compression = _value(sources.chosen(signal, "compression", environment.compression), default="gzip")
     if target is None:
@@ -382,13 +382,25 @@ def _check_client_key(sources: _Sources, signal: Signal, files: Mapping[str, str
         )
 
 
-def _headers(sources: _Sources, signal: Signal) -> tuple[Mapping[str, str], str | None]:
-    """The environment's, and over them the config's by name: the exporters would merge them the same way."""
-    said = sources.read(sources.of_signal(signal, "HEADERS"), environment.headers)
+def _headers(sources: _Sources, signal: Signal, address: _Address) -> tuple[Mapping[str, str], str | None]:
+    """The environment's, and over them the config's by name. A key that the environment has for another host than
+    `address` stays at home.
+    """
+    ours = sources.of_signal(signal, "ENDPOINT")
+    elsewhere = ours is not None and _host(ours.value) != _host(address.value)
+    said = None if elsewhere else sources.read(sources.of_signal(signal, "HEADERS"), environment.headers)
     own = {name.lower(): value for name, value in sources.telemetry.headers.items()}
     by = [*(["telemetry.headers"] if own else []), *([] if said is None else [said.by])]
     given = {} if said is None else said.value
     return {**given, **own}, " and ".join(by) or None
+
+
+def _host(text: str) -> str | None:
+    """None where it is no address, which is refused elsewhere."""
+    try:
+        return urlsplit(text if "//" in text else f"//{text}").hostname
+    except ValueError:
+        return None
 
 
 def _secrets_of(endpoint: Endpoint) -> set[str]:

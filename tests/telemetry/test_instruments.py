@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -283,6 +284,18 @@ def test_a_refused_export_is_told() -> None:
         pipeline.record(SEEN)
         pipeline.close(10)
     assert pipeline.metrics_error == "401 Unauthorized"
+
+
+def test_a_dead_collector_is_given_up_early(closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever never took anything is waited for PATIENCE_S, not for the whole deadline."""
+    monkeypatch.setattr("streambench.telemetry.instruments.PATIENCE_S", 0.3)
+    to = Endpoint(f"http://127.0.0.1:{closed_port}/v1/metrics", "http/protobuf", "test")
+    pipeline = opened(Settings(metrics="otlp", metrics_to=to))
+    pipeline.record(SEEN)
+    began = time.monotonic()
+    pipeline.close(8)
+    assert time.monotonic() - began < 4
+    assert "refused" in (pipeline.metrics_error or "")
 
 
 def test_the_console_shows_metrics_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -125,6 +126,28 @@ def test_a_failed_request_adds_no_latency_but_its_duration() -> None:
     assert (point.ttfc_s, tuple(point.gaps_ns), point.output_tok_s) == (None, (), None)
     assert point.duration_s == 0.143
     assert point.output_tokens == 3
+
+
+def test_requests_without_time_for_their_spans_are_counted() -> None:
+    """The thread is held at the first; the two others are given back, and told."""
+    held, entered = threading.Event(), threading.Event()
+
+    class Holding(Kept):
+        def emit(self, span: SpanFacts) -> None:
+            if not held.is_set() and span.name.startswith("chat"):
+                entered.set()
+                held.wait()
+            super().emit(span)
+
+    kept = Holding()
+    live = Live(PLAIN, lambda _: kept, lambda *_: {})
+    live.opened(HEADER)
+    for record in (RECORDS[0], RECORDS[2], RECORDS[3]):
+        live.attempt(record)
+        live.over(record)
+    entered.wait()
+    assert live.finish((), make_end(), 0.01) == 2
+    held.set()
 
 
 def test_what_is_under_way_is_counted() -> None:

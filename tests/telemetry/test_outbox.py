@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from streambench.telemetry.outbox import Answer, Limits, Outbox, Tally
+from streambench.telemetry.outbox import Answer, Limits, Outbox, Paced, Tally
 
 TAKEN = Answer(taken=True)
 AGAIN = Answer(taken=False, again=True)
@@ -28,9 +28,16 @@ class Sender:
 
 
 def outbox(
-    sender: Sender, *, queue: int = 100, batch: int = 10, batch_bytes: int = 1000, drain_s: float = 1e9
+    sender: Sender,
+    *,
+    queue: int = 100,
+    failing_queue: int = 100,
+    batch: int = 10,
+    batch_bytes: int = 1000,
+    drain_s: float = 1e9,
 ) -> Outbox[int]:
-    return Outbox(sender, lambda size: size, Limits(queue, batch, max(batch, 50), batch_bytes, 0.01, drain_s), "test")
+    limits = Limits(queue, failing_queue, batch, max(batch, 50), batch_bytes, 0.01, drain_s)
+    return Outbox(sender, lambda size: size, limits, "test")
 
 
 def test_everything_is_delivered_in_order() -> None:
@@ -144,6 +151,32 @@ def test_a_full_queue_loses_its_oldest_and_counts_them() -> None:
     box.close(10)
     assert box.tally == Tally(21, 11, 0, 0)
     assert [item for batch in sender.batches for item in batch] == [0, *range(11, 21)]
+
+
+def test_a_queue_that_nobody_takes_from_does_not_grow() -> None:
+    """Five at most while sending fails: of the 40 after that 35 are lost, each one counted."""
+    sender = Sender(AGAIN)
+    box = outbox(sender, failing_queue=5)
+    box.put(0)
+    while not sender.batches or not box.failing:
+        pass
+    sender.gate.clear()
+    for item in range(1, 40):
+        box.put(item)
+    assert box.tally == Tally(40, 0, 0, 5)
+    sender.gate.set()
+    box.close(0.1)
+    assert box.tally == Tally(40, 0, 5, 0)
+
+
+def test_a_batch_lets_others_run_between_its_items() -> None:
+    """Gone through item by item it pauses, by index or at the end it does not."""
+    pauses: list[int] = []
+    batch = Paced([1, 2, 3], lambda: pauses.append(1))
+    assert (len(batch), batch[0], batch[1:]) == (3, 1, [2, 3])
+    assert not pauses
+    assert list(batch) == [1, 2, 3]
+    assert len(pauses) == 2
 
 
 def test_pressure_is_the_share_in_use_and_nothing_while_sending_fails() -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from opentelemetry import trace
@@ -21,7 +23,7 @@ from streambench.telemetry.facts import EventFacts, LinkFacts, LogFacts, SpanFac
 from streambench.telemetry.outbox import Tally
 from streambench.telemetry.pipeline import Delivery
 from streambench.telemetry.settings import Endpoint, Settings
-from telemetry.given import KEY, START_NS, attributes_of, facts, opened, settings_for, span_id
+from telemetry.given import KEY, START_NS, attributes_of, facts, opened, settings_for, span_id, until
 from telemetry.small_sink import Sink, served
 
 
@@ -285,6 +287,32 @@ def test_a_variable_that_the_sdk_cannot_read_is_bad_input(monkeypatch: pytest.Mo
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "many")
     with pytest.raises(ConfigError, match="OTEL_SPAN_EVENT_COUNT_LIMIT"):
         opened(Settings(traces="console"))
+
+
+def test_what_was_opened_before_a_fault_is_closed(tmp_path: Path) -> None:
+    """The logs' certificate is not there, which is found out last: no thread of the others is left."""
+    before = set(threading.enumerate())
+    good = Endpoint("127.0.0.1:9", "grpc", "test", insecure=True)
+    bad = Endpoint("127.0.0.1:9", "grpc", "test", certificate=str(tmp_path / "none.pem"))
+    with pytest.raises(ConfigError, match=r"none\.pem"):
+        opened(Settings("otlp", "otlp", good, good, logs_to=bad, content="EVENT_ONLY"))
+    until(lambda: not [each for each in threading.enumerate() if each not in before])
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_headers_that_the_endpoint_has_not_are_not_sent(protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporters add the environment's by themselves, wherever the endpoint came from."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-other=secret")
+    with served(Sink(protocol)) as sink:
+        settings = settings_for(sink.url, protocol)
+        assert settings.traces_to is not None
+        for headers in ({}, {"x-key": KEY}):
+            to = replace(settings.traces_to, headers=headers)
+            pipeline = opened(replace(settings, traces_to=to))
+            pipeline.emit(facts())
+            assert pipeline.close(10).delivered == 1
+    assert [each.get("x-key") for each in sink.headers] == [None, KEY]
+    assert not [each for each in sink.headers if "x-other" in each]
 
 
 def test_facts_names_settings_and_points_load_no_opentelemetry() -> None:

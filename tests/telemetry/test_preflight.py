@@ -26,6 +26,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from streambench.clock import MonotonicClock
 from streambench.telemetry.preflight import Trouble, check
 from streambench.telemetry.settings import Endpoint, Settings
+from telemetry.given import facts, opened
 
 KEY = "q7Lk-hunter2-Zx"
 LIMIT_S = 3.0
@@ -378,14 +379,19 @@ def test_an_unknown_authority(authority: Authority) -> None:
     assert line.endswith(mend)
 
 
-def test_an_authority_of_the_environment_that_wins(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """requests prefers it to the one given: the exporter would fail the same way, and nobody would know why."""
+def test_the_authority_given_wins_over_the_environments(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """requests by itself prefers REQUESTS_CA_BUNDLE; neither the pre-flight nor the exporter does."""
     other = Path(authority.bundle).with_name("other.pem")
     trustme.CA().cert_pem.write_to_path(str(other))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
     with http_sink(lambda _: Reply(), authority.server()) as sink:
-        line = said(http(f"https://localhost:{sink.port}/v1/traces", certificate=authority.bundle))
-    assert line.endswith("REQUESTS_CA_BUNDLE wins over the certificate given: unset it")
+        to = http(f"https://localhost:{sink.port}/v1/traces", certificate=authority.bundle)
+        assert not check(Settings(traces="otlp", traces_to=to))
+        pipeline = opened(Settings(traces="otlp", traces_to=to))
+        pipeline.emit(facts())
+        assert pipeline.close(10).delivered == 1
 
 
 def test_a_certificate_for_another_name(authority: Authority) -> None:

@@ -239,6 +239,23 @@ def test_headers_of_the_config_win_by_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, {"a": "env"}),
+        ({BASE: "http://ours:4318"}, {}),
+        ({BASE: "http://OURS:4317"}, {}),
+        ({BASE: "https://theirs"}, {"a": "env"}),
+        ({TRACES: "http://ours:4318", BASE: "http://theirs"}, {}),
+    ],
+)
+def test_headers_of_the_environment_go_to_no_other_host(environ: dict[str, str], expected: dict[str, str]) -> None:
+    """They are for the environment's endpoint; where it has none, for the one that is given."""
+    flags = Flags(endpoint="http://theirs:4318")
+    assert traces_to({**environ, HEADERS: "a=env"}, flags).headers == expected
+    assert traces_to({**environ, HEADERS: "a=env"}, endpoint="http://theirs:4318").headers == expected
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "a=b",
