@@ -57,9 +57,8 @@ class TracedHome(Home):
 
     def export(self, ran: Ran, sink: Sink, *arguments: str, env: Mapping[str, str] | None = None) -> Ran:
         """`streambench export` of the folder that a run left."""
-        return self.start(
-            "export", str(ran.folder), "--to", "otlp", "--endpoint", sink.endpoint, *arguments, env=env
-        ).end()
+        where = ("--to", "otlp", "--endpoint", sink.endpoint)
+        return self.start("export", str(ran.folder), *where, *arguments, env={"HUB_API_KEY": KEY, **(env or {})}).end()
 
 
 @contextmanager

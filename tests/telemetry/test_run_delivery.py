@@ -89,11 +89,12 @@ def test_without_a_collector_the_run_is_as_ever(alone: tuple[TracedHome, Ran]) -
 def test_one_warning_and_the_honest_line(alone: tuple[TracedHome, Ran]) -> None:
     """What is wrong, once and first; at the end what was lost, and the command that sends it."""
     _, ran = alone
-    warning, spans, later = ran.err.splitlines()
+    warning, progress, spans, later = ran.err.splitlines()
     assert warning.startswith("warning: telemetry: http://127.0.0.1:")
     assert "refuses connections" in warning
     line = spans_line(ran)
     assert (line.ended, line.delivered, sum(line.others.values())) == (SPANS, 0, SPANS)
+    assert progress.startswith("[")
     assert spans.startswith("spans: ")
     assert later.strip() == f"send them with: streambench export {ran.folder} --to otlp"
 
@@ -150,8 +151,8 @@ def test_export_to_nobody(alone: tuple[TracedHome, Ran]) -> None:
     """One line, exit 2."""
     home, ran = alone
     with Sink() as gone:
-        endpoint = gone.endpoint
-    again = home.start("export", str(ran.folder), "--to", "otlp", "--endpoint", endpoint).end()
+        gone.stop()
+        again = home.export(ran, gone)
     assert again.code == 2
     (line,) = again.err.splitlines()
     assert "refuses connections" in line
