@@ -33,6 +33,8 @@ ANSWER = sse(
     "[DONE]",
 )
 QUICK_RETRY = {"attempts": 3, "backoff": "20ms", "jitter": 0}
+PROTOCOLS = {"http": "http/protobuf", "grpc": "grpc"}
+"""As the sink and others call them, and as the config does."""
 BUSY = error("503 Busy", "try later")
 MODELS = """
 models:

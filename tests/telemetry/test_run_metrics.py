@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def test_buckets_hold_the_gaps(measured: Measured) -> None:
         model = point.attributes["streambench.model"]
         gaps = [gap / 1e9 for one in measured.ok if one.ticket.model == model for gap in known_gaps(one.timeline)]
         edges = [float("-inf"), *names.GAPS, float("inf")]
-        held = [sum(low < gap <= high for gap in gaps) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        held = [sum(low < gap <= high for gap in gaps) for low, high in pairwise(edges)]
         assert list(point.buckets) == held
 
 
