@@ -1,11 +1,12 @@
-"""A vendor's decoder reads what an exporter sends, by HTTP and by gRPC.
+"""A vendor's decoder reads what a run sends, by HTTP and by gRPC: its spans and its metrics.
 
-Whose exporter it is stands in SPAN_EXPORTERS and METRIC_EXPORTERS, and in nothing else.
+Spans of the SDK's own exporters come first: what they cannot do here, no run can.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import pytest
 from datadog_agent import DatadogAgent, datadog_agent
@@ -19,7 +20,26 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_context
-from otlp_sink import Event, Protocol, Sink, Span
+from otlp_sink import Event, Metric, Protocol, Sink, Span
+from scripted_gateway import ScriptedGateway
+from test_cli import KEY, MARK, Ran
+
+from streambench.telemetry import names
+
+from .running import (
+    OUTPUT,
+    PROTOCOLS,
+    QUICK_RETRY,
+    answering,
+    ids,
+    ids_of_record,
+    named,
+    scripted,
+    shape,
+    spans_line,
+    to,
+    traced_home,
+)
 
 # Long, for the first run on a machine builds the agent's environment, which counts as part of the first test.
 pytestmark = pytest.mark.timeout(600)
@@ -98,6 +118,70 @@ def test_it_reads_a_histogram(agent: DatadogAgent, protocol: Protocol) -> None:
     assert (point.bounds, point.buckets) == ((0.02, 0.04, 0.08), (0, 1, 1, 0))
     assert (point.count, point.sum) == (2, 0.08)
     assert point.attributes == {"gen_ai.request.model": "sim-swift"}
+
+
+# --- a whole run
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A run that sent to the agent, an export of it to the sink, and what the agent made of the first."""
+
+    ran: Ran
+    spans: tuple[Span, ...]
+    metrics: tuple[Metric, ...]
+    exported: tuple[Span, ...]
+
+
+@pytest.fixture(scope="module", params=["http", "grpc"])
+def sent(request: pytest.FixtureRequest, running: DatadogAgent, tmp_path_factory: pytest.TempPathFactory) -> Sent:
+    """Two models, three prompts; a request of one needs a second attempt."""
+    running.clear()
+    with (
+        traced_home(tmp_path_factory.mktemp("datadog-run")) as home,
+        ScriptedGateway(answering("beta")) as gateway,
+        Sink(request.param) as sink,
+    ):
+        telemetry = {"protocol": PROTOCOLS[request.param]}
+        config = home.config("alpha", "beta", gateway=scripted(gateway.url), retry=QUICK_RETRY, telemetry=telemetry)
+        ran = home.run(config, env=to(running.endpoint(request.param)))
+        spans = running.wait_for(spans_line(ran).delivered, PATIENCE_S)
+        assert home.export(ran, sink).code == 0
+        return Sent(ran, spans, running.metrics, sink.spans)
+
+
+def test_it_reads_a_whole_run(sent: Sent) -> None:
+    """Each span once, with the ids of the record, in the tree of the docs."""
+    assert sent.ran.code == 0
+    assert ids(sent.spans) == ids_of_record(sent.ran)
+    (ways,) = shape(sent.spans).values()
+    beta = ("streambench.run", "streambench.model beta", "chat beta")
+    assert (len(ways), ways.count((*beta, "POST"))) == (len(sent.spans), 2) == (11, 2)
+    assert [span.status_code for span in named(sent.spans, "POST")] == ["ERROR", "UNSET"]
+
+
+def test_it_reads_of_a_run_what_the_sink_reads(sent: Sent) -> None:
+    """Attributes, events, times and status, span by span: the export of the same run."""
+    theirs, ours = ({span.span_id: told(span) for span in spans} for spans in (sent.spans, sent.exported))
+    assert theirs == ours
+
+
+def test_it_reads_a_runs_metrics(sent: Sent) -> None:
+    """Six requests, of which none failed."""
+    newest = {metric.name: metric for metric in sent.metrics}
+    assert newest.keys() - {names.ACTIVE.name, names.TIME_PER_OUTPUT_CHUNK.name, names.OUTPUT_SPEED.name} == {
+        *(names.DURATION.name, names.TIME_TO_FIRST_CHUNK.name, names.TOKEN_USAGE.name),
+        *(names.REQUESTS.name, names.RETRIES.name),
+    }
+    duration = newest[names.DURATION.name]
+    assert (duration.unit, {point.bounds for point in duration.points}) == ("s", {names.WAITS})
+    assert sum(point.count or 0 for point in duration.points) == 6
+    assert sum(point.value or 0 for point in newest[names.REQUESTS.name].points) == 6
+
+
+def test_no_key_and_no_text_reached_it(sent: Sent) -> None:
+    """In whatever it read."""
+    assert [text for text in (KEY, MARK, OUTPUT) if text in repr((sent.spans, sent.metrics))] == []
 
 
 def test_clear_forgets(agent: DatadogAgent) -> None:

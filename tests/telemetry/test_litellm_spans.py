@@ -1,6 +1,6 @@
 """LiteLLM, a real gateway, continues the trace of whoever asks it: its own spans stand below the caller's.
 
-The caller here is the OpenAI SDK with a `traceparent` made by hand; `ask` is the one place that knows it.
+The caller is first the OpenAI SDK with a `traceparent` made by hand, then a whole `streambench run`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from openai import OpenAI
 from otlp_sink import Sink, Span, print_tree
 from parts import tail
 from stack import build_environment, proxy
+from test_cli import MARK
 
 from streambench.simulator.process import SimulatorProcess
+
+from .running import ids, ids_of_record, named, to, traced_home
 
 # Long, for the first run on a machine builds the environment, which counts as part of the first test.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -115,3 +118,28 @@ def test_its_spans_hold_no_key_and_no_prompt(proxied: Proxied) -> None:
     ask(proxied, parent)
     children(proxied, parent)
     assert [text for text in (KEY, "albatross") if text.encode() in proxied.sink.raw] == []
+
+
+def test_a_runs_requests_have_its_spans_below_them(proxied: Proxied, tmp_path: Path) -> None:
+    """Of each of our requests: LiteLLM's server span and its own, and both in the run's trace."""
+    with traced_home(tmp_path) as home:
+        config = home.config(
+            {"model": "sim", "alias": "proxied"}, gateway={"base_url": proxied.url, "api_key": "${PROXY_KEY}"}
+        )
+        ran = home.run(config, env=to(proxied.sink, PROXY_KEY=KEY, OTEL_METRICS_EXPORTER="none"))
+    assert ran.code == 0, ran.err
+    (trace_id,) = {trace for trace, _ in ids_of_record(ran)}
+
+    def here(name: str) -> list[Span]:
+        return [span for span in named(proxied.sink.spans, name) if span.trace_id == trace_id]
+
+    came = proxied.sink.wait_until(lambda: len(here(SERVER_SPAN)) == len(here(OWN_SPAN)) == 3, PATIENCE_S)
+    assert came, f"{print_tree(proxied.sink.spans)}\n{tail(proxied.log)}"
+    chats = here("chat sim")
+    assert ids(chats) == {(record.trace_id, record.request_span_id) for record in ran.run.records}
+    for name in (SERVER_SPAN, OWN_SPAN):
+        assert sorted(span.parent_id or "" for span in here(name)) == sorted(span.span_id for span in chats)
+        assert {span.resource["service.name"] for span in here(name)} == {"litellm"}
+    assert {span.resource["service.name"] for span in chats} == {"streambench"}
+    assert ids_of_record(ran) <= ids(proxied.sink.spans)
+    assert [text for text in (KEY, MARK) if text.encode() in proxied.sink.raw] == []

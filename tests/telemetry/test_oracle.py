@@ -1,4 +1,4 @@
-"""What the official instrumentation says of our simulator's streams: the facts that our own spans will be held against.
+"""What the official instrumentation says of our simulator's streams, and that a run's own spans say the same.
 
 If a newer release of it says something else, a test here fails first, and tells what changed.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from statistics import median
+from pathlib import Path
+from statistics import median, median_low
+from typing import Any
 
 import pytest
+from otlp_sink import Sink, Span
 
 from streambench.simulator.process import SimulatorProcess
 
 from .oracle import FIRST_CHUNK, OracleSpan, Told, compare, drive
+from .running import named, to, traced_home
 
 MODELS = """
 models:
@@ -186,3 +190,51 @@ def test_another_name_is_told(theirs: OracleSpan) -> None:
         "name: 'chat plain', ours 'chat'",
         "kind: 'CLIENT', ours 'INTERNAL'",
     ]
+
+
+# --- a run's own spans
+
+PARAMS: dict[str, Any] = {"max_tokens": 50, "temperature": 0, "top_p": 0.9, "seed": 7}
+ROUNDS = 3
+"""A busy machine delays one of two medians now and then; all three in a row it does not."""
+
+
+def spans_of_a_run(folder: Path, url: str, model: str) -> list[Span]:
+    """The same stream as often, one after another, by the command."""
+    with traced_home(folder) as home, Sink() as sink:
+        config = home.config(
+            {"model": model, "params": PARAMS},
+            gateway={"base_url": url, "api_key": "none"},
+            prompts=[{"id": "p", "messages": MESSAGES}],
+            repeats=REQUESTS,
+            load={"mode": "closed", "concurrency": 1},
+            warmup={"requests": 1},
+        )
+        home.run(config, "--quiet", env=to(sink, OTEL_METRICS_EXPORTER="none"))
+        return [span for span in named(sink.spans, "chat") if span.attributes["streambench.phase"] == "measure"]
+
+
+@pytest.mark.parametrize("model", ["plain", "thinker"])
+def test_a_runs_spans_do_not_contradict_it(tmp_path: Path, url: str, model: str) -> None:
+    """By the medians of several requests: every key that it has, the same values, and the first chunk within 2 ms."""
+    said: list[list[str]] = []
+    for number in range(ROUNDS):
+        (tmp_path / str(number)).mkdir()
+        theirs = drive(url, model, MESSAGES, requests=REQUESTS, params=PARAMS).typical
+        spans = spans_of_a_run(tmp_path / str(number), url, model)
+        assert len(spans) == REQUESTS
+        middle = median_low(span.attributes[FIRST_CHUNK] for span in spans)
+        said.append(compare(theirs, next(span for span in spans if span.attributes[FIRST_CHUNK] == middle)))
+        if not said[-1]:
+            return
+    pytest.fail(f"{said}")
+
+
+@pytest.mark.parametrize("model", ["refused", "broken"])
+def test_a_runs_failures_do_not_contradict_it(tmp_path: Path, url: str, model: str) -> None:
+    """An error where it has one, with a type; the rest of its keys too."""
+    (theirs,) = drive(url, model, MESSAGES, params=PARAMS).spans
+    ours = spans_of_a_run(tmp_path, url, model)[0]
+    assert (ours.status_code, theirs.status_code) == ("ERROR", "ERROR")
+    assert theirs.attributes.keys() - ours.attributes.keys() == set()
+    assert (ours.name, ours.kind) == (theirs.name, theirs.kind)

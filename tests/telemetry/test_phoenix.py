@@ -1,44 +1,51 @@
-"""Phoenix takes what an exporter sends, by HTTP and by gRPC, and gives it back over REST.
-
-Whose exporter it is stands in EXPORTERS, and in nothing else.
-"""
+"""Phoenix takes what a run sends, by HTTP and by gRPC, and gives it back over REST."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode, set_span_in_context
+from otlp_sink import Sink, Span
 from phoenix import PROJECT_ATTRIBUTE, Phoenix, PhoenixSpan, phoenix
+from scripted_gateway import ScriptedGateway
+from test_cli import KEY, MARK, Ran
+
+from .given import until
+from .running import (
+    OUTPUT,
+    PROTOCOLS,
+    QUICK_RETRY,
+    answering,
+    ids,
+    ids_of_record,
+    scripted,
+    spans_line,
+    to,
+    traced_home,
+)
 
 # Long, for the first run on a machine builds Phoenix's environment, which counts as part of the first test.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
-START = datetime(2026, 11, 1, 12, tzinfo=UTC)
-START_NS = int(START.timestamp()) * 1_000_000_000
-MS = 1_000_000
 PATIENCE_S = 60.0
-REQUESTS = 20
-EXPORTERS: Mapping[str, Callable[[str], SpanExporter]] = {
-    "http": lambda endpoint: OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=60),
-    "grpc": lambda endpoint: GrpcSpanExporter(endpoint=endpoint, timeout=60),
-}
-CHAT: Mapping[str, str | int | float] = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.provider.name": "openai",
-    "gen_ai.request.model": "sim-swift",
-    "gen_ai.usage.input_tokens": 7,
-    "gen_ai.usage.output_tokens": 9,
-    "gen_ai.response.time_to_first_chunk": 0.25,
-    "streambench.run.id": "r-1",
-}
+REPEATS = 4
+RUN_ID = "streambench.run.id"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run, what Phoenix gave back of it, and what an export of the same run was at the sink."""
+
+    ran: Ran
+    spans: tuple[PhoenixSpan, ...]
+    exported: dict[str, Span]
+
+    def one(self, name: str) -> list[PhoenixSpan]:
+        return [span for span in self.spans if span.name.startswith(name)]
 
 
 @pytest.fixture(scope="module")
@@ -48,63 +55,88 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phoenix]:
 
 
 @pytest.fixture(params=["http", "grpc"], scope="module")
-def stored(request: pytest.FixtureRequest, server: Phoenix) -> tuple[PhoenixSpan, ...]:
-    """A run with its requests, read back from a project of its own."""
+def stored(request: pytest.FixtureRequest, server: Phoenix, tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """Two models, 24 requests of which one was retried, in a project of its own; sent a second time by `export`."""
     project = f"p-{uuid4().hex[:8]}"
-    send(EXPORTERS[request.param](server.endpoint(request.param)), project)
-    return server.wait_for(project, 1 + REQUESTS, PATIENCE_S)
-
-
-def test_every_span_is_stored_once(stored: tuple[PhoenixSpan, ...]) -> None:
-    """The run and 20 requests, all in one trace."""
-    assert len({span.span_id for span in stored}) == len(stored) == 1 + REQUESTS
-    assert len({span.trace_id for span in stored}) == 1
-
-
-def test_requests_stand_below_their_run(stored: tuple[PhoenixSpan, ...]) -> None:
-    """One root, and no span without its parent."""
-    (run,) = (span for span in stored if span.parent_id is None)
-    assert run.name == "streambench.run"
-    assert {span.parent_id for span in stored if span is not run} == {run.span_id}
-
-
-def test_a_request_is_what_was_sent(stored: tuple[PhoenixSpan, ...]) -> None:
-    """Times, attributes, events and status come back as they went in."""
-    chat = next(span for span in stored if span.attributes.get("index") == 0)
-    assert (chat.name, chat.status_code, chat.status_message) == ("chat sim-swift", "ERROR", "cut")
-    assert (chat.start, chat.end) == (START + timedelta(milliseconds=1), START + timedelta(milliseconds=90))
-    assert CHAT.items() <= chat.attributes.items()
-    (event,) = chat.events
-    assert (event.name, event.at) == ("streambench.first_chunk", START + timedelta(milliseconds=61))
-
-
-def test_it_knows_a_request_for_a_call_of_a_model(stored: tuple[PhoenixSpan, ...]) -> None:
-    """It reads `gen_ai.*` as its own: an LLM span with model and tokens. A run is nothing to it."""
-    kinds = {span.name: span.span_kind for span in stored}
-    assert kinds == {"streambench.run": "UNKNOWN", "chat sim-swift": "LLM"}
-    chat = next(span for span in stored if span.parent_id)
-    counted = [chat.attributes[f"llm.token_count.{kind}"] for kind in ("prompt", "completion")]
-    assert (chat.attributes["llm.model_name"], counted) == ("sim-swift", [7, 9])
-
-
-def send(exporter: SpanExporter, project: str) -> None:
-    """A run and its requests, the first of which failed, each sent as it ends."""
-    resource = Resource({"service.name": "streambench", PROJECT_ATTRIBUTE: project})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracer = provider.get_tracer("streambench", "0.1.0")
-    run = tracer.start_span("streambench.run", start_time=START_NS)
-    for index in range(REQUESTS):
-        chat = tracer.start_span(
-            "chat sim-swift",
-            context=set_span_in_context(run),
-            kind=SpanKind.CLIENT,
-            start_time=START_NS + MS,
-            attributes={**CHAT, "index": index},
+    environment = to(
+        server.endpoint(request.param),
+        OTEL_METRICS_EXPORTER="none",
+        OTEL_RESOURCE_ATTRIBUTES=f"{PROJECT_ATTRIBUTE}={project}",
+    )
+    with (
+        traced_home(tmp_path_factory.mktemp("phoenix-run")) as home,
+        ScriptedGateway(answering("beta")) as gateway,
+        Sink(request.param) as sink,
+    ):
+        config = home.config(
+            "alpha",
+            "beta",
+            gateway=scripted(gateway.url),
+            repeats=REPEATS,
+            retry=QUICK_RETRY,
+            telemetry={"protocol": PROTOCOLS[request.param], "compat": ["openinference"]},
         )
-        chat.add_event("streambench.first_chunk", timestamp=START_NS + 61 * MS)
-        if index == 0:
-            chat.set_status(Status(StatusCode.ERROR, "cut"))
-        chat.end(START_NS + 90 * MS)
-    run.end(START_NS + 100 * MS)
-    provider.shutdown()
+        ran = home.run(config, env=environment)
+        server.wait_for(project, spans_line(ran).delivered, PATIENCE_S)
+        again = home.start("export", str(ran.folder), "--to", "otlp", env=environment).end()
+        assert spans_line(again).delivered == spans_line(ran).delivered, again.err
+        assert home.export(ran, sink).code == 0
+        later = spans_line(home.run(config, env=environment)).delivered
+
+    def stored_of(run_id: str, *, other: bool = False) -> tuple[PhoenixSpan, ...]:
+        return tuple(one for one in server.spans(project) if (one.attributes[RUN_ID] == run_id) is not other)
+
+    # It stores in order of arrival: once the next run is there, what came a second time would be as well.
+    run_id = ran.run.header.run_id
+    until(lambda: len(stored_of(run_id, other=True)) >= later, PATIENCE_S)
+    return Stored(ran, stored_of(run_id), {span.span_id: span for span in sink.spans})
+
+
+def test_every_span_is_stored_once(stored: Stored) -> None:
+    """All in one trace, with the ids of the record; that they were sent twice doubles nothing."""
+    expected = 1 + 2 + 2 * 3 * REPEATS + 2
+    assert stored.ran.code == 0
+    assert len(stored.spans) == expected
+    assert {(span.trace_id, span.span_id) for span in stored.spans} == ids_of_record(stored.ran)
+    assert len({span.trace_id for span in stored.spans}) == 1
+
+
+def test_it_has_the_tree(stored: Stored) -> None:
+    """Run, model, request, attempt: one root, and each span below the one that the sink has it below."""
+    (root,) = (span for span in stored.spans if span.parent_id is None)
+    assert root.name == "streambench.run"
+    assert {span.span_id: span.parent_id for span in stored.spans} == {
+        span_id: span.parent_id for span_id, span in stored.exported.items()
+    }
+    assert ids(stored.exported.values()) == ids_of_record(stored.ran)
+
+
+def test_a_request_is_what_was_sent(stored: Stored) -> None:
+    """Attributes, events, times to the microsecond and status come back as they went in."""
+    for span in (*stored.one("chat"), *stored.one("POST")):
+        sent = stored.exported[span.span_id]
+        assert abs(span.start - (EPOCH + timedelta(microseconds=sent.start_ns // 1000))) <= timedelta(microseconds=1)
+        assert abs(span.end - (EPOCH + timedelta(microseconds=sent.end_ns // 1000))) <= timedelta(microseconds=1)
+        assert (span.status_code, span.status_message) == (sent.status_code, sent.status_message)
+        assert [event.name for event in span.events] == [event.name for event in sent.events]
+        kept = {key: value for key, value in sent.attributes.items() if key not in TAKEN_OUT}
+        told = {key: span.attributes.get(key) for key in kept}
+        assert told == {key: list(value) if isinstance(value, tuple) else value for key, value in kept.items()}
+
+
+TAKEN_OUT = {"openinference.span.kind"}
+"""Read by Phoenix as `span_kind`, and no attribute any more."""
+
+
+def test_it_knows_a_request_for_a_call_of_a_model(stored: Stored) -> None:
+    """It reads `gen_ai.*` as its own: an LLM span with model and tokens. A run or an attempt is nothing to it."""
+    kinds = {span.name.split()[0]: span.span_kind for span in stored.spans}
+    assert kinds == {"streambench.run": "UNKNOWN", "streambench.model": "UNKNOWN", "chat": "LLM", "POST": "UNKNOWN"}
+    for chat in stored.one("chat"):
+        counted = [chat.attributes[f"llm.token_count.{kind}"] for kind in ("prompt", "completion")]
+        assert (chat.attributes["llm.model_name"], counted) == (chat.name.removeprefix("chat "), [9, 7])
+
+
+def test_no_key_and_no_text_is_stored(stored: Stored) -> None:
+    """In whatever it gives back."""
+    assert [text for text in (KEY, MARK, OUTPUT) if text in repr(stored.spans)] == []
