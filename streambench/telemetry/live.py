@@ -196,16 +196,15 @@ class Live:
 
     def _count_active(self) -> None:
         about, outlet = self._about, self._outlet
-        sums: Counter[str] = Counter()
+        sums: Counter[tuple[str, bool]] = Counter()  # starts and ends apart: both are told, also where they cancel out
         while self._changes:
             alias, change = self._changes.popleft()
-            sums[alias] += change
+            sums[alias, change > 0] += change
         if about is None or outlet is None:
             return
-        for alias, change in sums.items():
-            if change:
-                model = about.models.get(alias)
-                outlet.active(change, {**(model.common if model else {}), "streambench.model": alias})
+        for (alias, _), change in sums.items():
+            model = about.models.get(alias)
+            outlet.active(change, {**(model.common if model else {}), "streambench.model": alias})
 
 
 _ON_EVENT = ("streambench.run.id", "gen_ai.operation.name", "gen_ai.provider.name", "gen_ai.request.model")
