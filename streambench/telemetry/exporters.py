@@ -194,13 +194,15 @@ class _ListeningSession(requests.Session):
         self._certificate = endpoint.certificate
         self._sent = OF_THE_EXPORTER | {name.lower() for name in endpoint.headers}
 
-    def request(self, *args: Any, headers: Any = None, **kwargs: Any) -> requests.Response:
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Without the headers that the exporter took from the environment by itself: the endpoint has them, or is not
         the one that they are for. With the certificate given here, or REQUESTS_CA_BUNDLE would win over it.
         """
-        sent = {name: value for name, value in (headers or {}).items() if name.lower() in self._sent}
+        given = kwargs.get("headers") or {}
+        kwargs["headers"] = {name: value for name, value in given.items() if name.lower() in self._sent}
+        kwargs["verify"] = self._certificate
         try:
-            response = super().request(*args, headers=sent, verify=self._certificate, **kwargs)
+            response = super().request(*args, **kwargs)
         except OSError as error:  # `requests` derives all of its own from it
             again = isinstance(error, requests.ConnectionError | requests.Timeout)
             self._ear.hears(Heard(taken=False, says=_cause_of(error), again=again))

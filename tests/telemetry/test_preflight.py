@@ -379,9 +379,7 @@ def test_an_unknown_authority(authority: Authority) -> None:
     assert line.endswith(mend)
 
 
-def test_the_authority_given_wins_over_the_environments(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_authority_given_wins_over_the_environments(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
     """requests by itself prefers REQUESTS_CA_BUNDLE; neither the pre-flight nor the exporter does."""
     other = Path(authority.bundle).with_name("other.pem")
     trustme.CA().cert_pem.write_to_path(str(other))
