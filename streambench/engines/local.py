@@ -45,7 +45,7 @@ SWITCH_S = 0.0005
 SWITCH_BESIDE_TELEMETRY_S = 0.0002
 """Its threads work all along the run; each read lets go of the interpreter, and has to get it back from them."""
 
-COLLECT_EVERY = 500
+COLLECT_EVERY = 50
 """Records between two collections of young garbage; a full one never falls into the measured phase."""
 
 PACKAGES = ("openai", "httpx2", "httptools", "msgspec", "asyncio-throttle", "pandas", "pydantic")
