@@ -16,6 +16,7 @@ from streambench.clock import NS, MonotonicClock
 
 T = TypeVar("T")
 
+BACKLOG_BATCHES = 8
 PATIENCE_S = 3.0
 """How long `close` waits for a collector that has never taken anything and whose last answer was a failure."""
 PAUSE_S = 0.0002
@@ -26,8 +27,8 @@ PAUSE_S = 0.0002
 class Limits:
     """Queues and batches in items, `batch_bytes` estimated, `delay_s` at most between an item and its batch.
 
-    A slow collector takes one batch per answer, so that nothing but larger ones can shorten a long queue: once there
-    are `backlog_batch` items, and at the end, batches are of that size.
+    A slow collector takes one batch per answer, so that nothing but larger ones can shorten a long queue: once eight
+    batches wait (or `backlog_batch` items, if that is fewer), and at the end, batches are of up to `backlog_batch`.
     """
 
     queue: int
@@ -39,6 +40,11 @@ class Limits:
     delay_s: float
     drain_s: float
     """How long `close` will have for what still waits then."""
+
+    @property
+    def backlog(self) -> int:
+        """So many waiting items are a long queue."""
+        return min(self.backlog_batch, BACKLOG_BATCHES * self.batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class Outbox(Generic[T]):
         batch: list[tuple[T, int]] = []
         limits = self._limits
         room = limits.batch_bytes
-        large = self._closing or len(self._queue) >= limits.backlog_batch
+        large = self._closing or len(self._queue) >= limits.backlog
         most = limits.backlog_batch if large else limits.batch
         while self._queue and len(batch) < most:
             room -= self._queue[0][1]
@@ -203,7 +209,7 @@ class Outbox(Generic[T]):
             self._failing = not answer.taken
             self._resting = answer.again and not answer.taken
             if answer.taken:
-                self._pace(max(len(batch), self._limits.batch) / max(took_s, 1e-6))
+                self._pace(max(len(batch), self._limits.backlog) / max(took_s, 1e-6))
                 self._delivered += len(batch) - answer.rejected
                 self._failed += answer.rejected
             elif answer.again:
@@ -213,7 +219,7 @@ class Outbox(Generic[T]):
             self._changed.notify_all()
 
     def _pace(self, rate: float) -> None:
-        """Items per second; a small batch counts as a whole one, since what it took was mostly the way there."""
+        """Items per second; a small batch counts as a long queue, since what it took was mostly the way there."""
         self._rate = rate if self._rate is None else (self._rate + rate) / 2
 
     def _put_back(self, batch: list[tuple[T, int]]) -> None:

@@ -34,7 +34,7 @@ from streambench.telemetry.hush import Hush
 from streambench.telemetry.instruments import Metering, open_metering
 from streambench.telemetry.outbox import Limits, Outbox, Tally
 from streambench.telemetry.points import Observation
-from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.settings import Settings
 from streambench.telemetry.spans import SpanMaker, attributes_bytes, cleaned, context_of, span_bytes
 
 MIB = 1024 * 1024
@@ -44,10 +44,11 @@ QUEUE = 24_576
 """A burst of 20,000 fits even where nothing of it can be sent meanwhile."""
 FAILING_QUEUE = 8_192
 """80 s of 100 requests/s, for a collector that starts anew: 60 MB, as a span of a run takes 7.5 kB of memory."""
-BATCH = {"http/protobuf": 512, "grpc": 256}
+BATCH = 64
+"""A batch is encoded, copied and written by calls that hold the interpreter: they must be short while chunks come."""
 BACKLOG_BATCH = 2_048
 """Half a second an answer, which is slow, is then 4,096 spans a second; the bytes stay bounded as ever."""
-DELAY_MS = 1_000
+DELAY_MS = 200
 LOG_QUEUE = 2_048
 LOG_BYTES = 500
 GRACE_S = 0.1
@@ -264,7 +265,7 @@ def _open_tracing(settings: Settings, resource: Resource, version: str, ear: Ear
     outbox = Outbox(
         sender(exporter.export, ear),
         span_bytes,
-        _limits(settings.traces_to, QUEUE, settings.deadline_s),
+        _limits(QUEUE, settings.deadline_s),
         "streambench-spans",
     )
     provider.add_span_processor(_SpansToOutbox(outbox))
@@ -328,7 +329,7 @@ def _open_logging(settings: Settings, resource: Resource, version: str, ear: Ear
     if settings.logs_to is None or settings.content not in EVENTS:
         return None
     exporter = log_exporter(settings.logs_to, ear)
-    limits = _limits(settings.logs_to, LOG_QUEUE, settings.deadline_s)
+    limits = _limits(LOG_QUEUE, settings.deadline_s)
     outbox = Outbox(sender(exporter.export, ear), _log_bytes, limits, "streambench-logs")
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     provider.add_log_record_processor(_LogsToOutbox(outbox))
@@ -352,11 +353,10 @@ def _resource(settings: Settings, run_id: str, version: str, given: Mapping[str,
     return Resource({**ours, **detected, **given, RUN_ID: run_id})
 
 
-def _limits(endpoint: Endpoint | None, queue: int, drain_s: float) -> Limits:
+def _limits(queue: int, drain_s: float) -> Limits:
     """The user's OTEL_BSP_* win; a value that makes no sense counts as none."""
-    protocol = "http/protobuf" if endpoint is None else endpoint.protocol
     size = _whole("OTEL_BSP_MAX_QUEUE_SIZE", queue)
-    batch = min(_whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH[protocol]), size)
+    batch = min(_whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH), size)
     backlog = min(_whole("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BACKLOG_BATCH), size)
     delay_s = _whole("OTEL_BSP_SCHEDULE_DELAY", DELAY_MS) / 1000
     failing = size if "OTEL_BSP_MAX_QUEUE_SIZE" in os.environ else min(size, FAILING_QUEUE)
