@@ -1,0 +1,167 @@
+"""The figure of money: what an answer costs against how fast it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streambench.plots import style
+from streambench.plots.drawn import Plate, figure
+from streambench.plots.material import NO_OK, Material, evenly, quantile_ends
+from streambench.plots.text import listed, number, usd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from streambench.frames import Frame
+
+PER = 1_000
+"""Answers that the cost is given for."""
+
+
+@figure("cost-speed", "Cost against speed")
+def cost_speed(material: Material) -> Plate | str:
+    """A mark for each model: USD per 1,000 `ok` answers (mean) over tokens a second (median, and the middle half).
+
+    Cost of an answer = (input tokens x price of input + output tokens x price of output) / 1,000,000 by the config's
+    price, else what the gateway stated. Models with neither, or without a known output speed, are left out.
+    """
+    if not len(material.ok):
+        return NO_OK
+    costs = _costs(material)
+    speeds = material.by_model("output_tok_s")
+    both = [name for name in speeds if name in costs]
+    if not both:
+        if not costs:
+            return "no model has a cost: the config gives no prices, or no usage is known, and no gateway states any"
+        return "no model with a known cost has a known output speed"
+    points = {name: (costs[name][0], float(np.median(speeds[name]))) for name in both}
+    front = _frontier(points)
+    sheet, axes = style.sheet(3.6)
+    log = style.scale(axes, "x", [cost for cost, _ in points.values()])
+    ends = {name: quantile_ends(speeds[name], [0.25, 0.75]) for name in both}
+    fast = style.scale(axes, "y", [*(end for pair in ends.values() for end in pair)])
+    shown = _shown(points, front)
+    for name in both:
+        _mark(axes, material, name, points[name], ends[name], in_colour=name in shown, stated=costs[name][1])
+    axes.set_xlabel(style.unit(f"USD per {PER:,} answers", log=log))
+    axes.set_ylabel(style.unit("output speed, tokens/s", log=fast))
+    legend_of(sheet, material, shown, both, points)
+    missing = [material.model(name).label for name in material.by_model("ttft_ms") if name not in both]
+    stated = [material.model(name).label for name in both if costs[name][1]]
+    return Plate(
+        sheet,
+        _sentence(material, points, front),
+        "Marks, one for each model: its output speed over the cost of a thousand answers.",
+        f"Up and to the left is better. Mark: mean cost and median speed; bar: the middle half of the speeds. "
+        f"Only ok requests.{f' Hollow: cost as the gateway stated it: {listed(stated)}.' if stated else ''}"
+        f"{f' Left out, as cost or speed is unknown: {listed(missing)}.' if missing else ''}"
+        f"{'' if shown == both else '{_RULE}'} {material.left_out}",
+    )
+
+
+def _costs(material: Material) -> dict[str, tuple[float, bool]]:
+    """Model to (USD per PER answers, whether the gateway stated it); the mean over answers whose cost is known."""
+    found: dict[str, tuple[float, bool]] = {}
+    for model in material.models:
+        rows = material.ok[material.ok["model"] == model.name]
+        price = _price(material, model.name)
+        known = _priced(rows, price).dropna() if price else rows["stated_cost_usd"].dropna()
+        if not len(known):
+            known, price = rows["stated_cost_usd"].dropna(), None
+        if len(known):
+            found[model.name] = (float(known.mean()) * PER, price is None)
+    return found
+
+
+def _priced(rows: Frame, price: Mapping[str, float]) -> Any:
+    """USD of each answer; NaN where a count is unknown."""
+    tokens = {part: rows[f"{part}_tokens"].astype("float64") for part in ("input", "output")}
+    return (tokens["input"] * price["input"] + tokens["output"] * price["output"]) / 1_000_000
+
+
+def _price(material: Material, name: str) -> Mapping[str, float] | None:
+    entries = material.header.config.get("models", ())
+    entry: Mapping[str, Any] = next((one for one in entries if name == str(one.get("alias") or one.get("model"))), {})
+    return entry.get("price") or None
+
+
+def _frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Those that no other beats in one and equals or beats in the other; cheapest first."""
+    front = [
+        name
+        for name, (cost, speed) in points.items()
+        if not any(
+            other_cost <= cost and other_speed >= speed and (other_cost, other_speed) != (cost, speed)
+            for other_cost, other_speed in points.values()
+        )
+    ]
+    return sorted(front, key=lambda name: points[name])
+
+
+def _shown(points: Mapping[str, tuple[float, float]], front: list[str]) -> list[str]:
+    """Those in colour: of many the frontier, thinned to what a legend carries, and the WORST by cost."""
+    if len(points) <= style.MANY:
+        return list(points)
+    some = [front[place] for place in evenly(len(front), style.MANY - style.WORST)]
+    dearest = sorted(points, key=lambda name: points[name])[-style.WORST :]
+    return list(dict.fromkeys([*some, *dearest]))
+
+
+_RULE = (
+    f" In colour: models that no other beats in both, at most {style.MANY - style.WORST}, and the {style.WORST} "
+    f"dearest."
+)
+
+
+def _mark(
+    axes: Axes,
+    material: Material,
+    name: str,
+    point: tuple[float, float],
+    ends: list[float],
+    *,
+    in_colour: bool,
+    stated: bool,
+) -> None:
+    look = material.model(name).look
+    colour = look.colour if in_colour else style.REST[0]
+    axes.plot([point[0]] * 2, ends, color=colour, linewidth=1.2, zorder=2)
+    axes.plot(
+        [point[0]],
+        [point[1]],
+        linestyle="none",
+        marker=look.marker if in_colour else "o",
+        markersize=7 if in_colour else 4,
+        color=colour,
+        markerfacecolor=style.GROUND[0] if stated else colour,
+        label=name,
+        zorder=3,
+    )
+
+
+def legend_of(sheet: Any, material: Material, shown: list[str], both: list[str], points: Mapping[str, Any]) -> None:
+    """Names with both numbers, cheapest first."""
+    order = sorted(shown, key=lambda name: points[name])
+    handles = [material.model(name).look.dot() for name in order]
+    names = [
+        f"{material.model(name).label}\n{usd(points[name][0])} USD, {number(points[name][1])} tokens/s"
+        for name in order
+    ]
+    if len(both) > len(shown):
+        names[-1] += f"\n(grey: {len(both) - len(shown)} others)"
+    style.key(sheet, handles, names)
+
+
+def _sentence(material: Material, points: Mapping[str, tuple[float, float]], front: list[str]) -> str:
+    def told(name: str) -> str:
+        cost, speed = points[name]
+        return f"{material.model(name).label} ({usd(cost)} USD per {PER:,} answers, {number(speed)} tokens/s)"
+
+    if len(points) == 1:
+        return f"Only {told(front[0])} has both a known cost and a known speed."
+    if len(front) == 1:
+        return f"{told(front[0])} is both the cheapest and the fastest."
+    return f"{told(front[0])} is the cheapest and {told(front[-1])} the fastest."

@@ -1,0 +1,99 @@
+"""The figure of the instrument: how late our own starts and our own event loop were."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from streambench.plots import style
+from streambench.plots.drawn import Plate, figure
+from streambench.plots.material import Material, quantile_ends
+from streambench.plots.text import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+FLOOR_MS = 0.001
+"""A shorter lag is drawn here: an axis of powers of ten has no zero."""
+TAIL = 20
+"""Requests that a p95 needs."""
+
+
+@figure("lags", "The instrument's own error: schedule lag and client lag")
+def lags(material: Material) -> Plate | str:
+    """A lane for each model: median, p95 and largest start lag and client lag in ms, over all measured requests.
+
+    start lag = start - scheduled time (with the wait for a throttle or a free slot); client lag = the largest lateness
+    of our event loop while the request ran. Failed requests count too: the lag is ours, whatever came of the request.
+    """
+    panels = {column: material.by_model(column, material.requests) for column in ("start_lag_ms", "client_lag_ms")}
+    if not any(panels.values()):
+        return "no measured request has a known lag"
+    names = [model.name for model in material.models if any(model.name in found for found in panels.values())]
+    sheet, (left, right) = style.sheet(style.lanes(len(names), 0.27), ncols=2, sharey=True)
+    for axes, column, title in ((left, "start_lag_ms", "start lag"), (right, "client_lag_ms", "client lag")):
+        _panel(axes, material, names, panels[column], title)
+    style.name_rows(left, [material.model(name).label for name in names])
+    right.tick_params(axis="y", length=0)
+    right.grid(visible=False, axis="y")
+    soft = style.INK[0]
+    style.top_key(
+        sheet,
+        [
+            Line2D([], [], color=soft, marker="o", linestyle="none"),
+            Line2D([], [], color=soft, marker="|", linestyle="none", markersize=9),
+            Line2D([], [], color=soft, marker="o", linestyle="none", markerfacecolor=style.GROUND[0], markersize=4),
+        ],
+        ["median", f"p95 (from {TAIL} requests)", "largest"],
+        columns=3,
+    )
+    return Plate(
+        sheet,
+        _sentence(panels),
+        "Two panels of lanes, one for each model, with the median, the 95th percentile and the largest start lag and "
+        "client lag.",
+        f"Start lag includes the wait for a throttle or a free slot. A lag under {FLOOR_MS:g} ms is drawn there. All "
+        f"measured requests, failed ones included; {material.warmup:,} warm-up requests left out.",
+    )
+
+
+def _panel(axes: Axes, material: Material, names: list[str], found: dict[str, NDArray[np.float64]], title: str) -> None:
+    if not found:
+        axes.text(0.5, 0.5, "not known", transform=axes.transAxes, ha="center", color=style.SOFT[0])
+        axes.set_xticks([])
+    else:
+        everything = np.maximum(np.concatenate(list(found.values())), FLOOR_MS)
+        style.scale(axes, "x", everything, log=True)
+    for lane, name in enumerate(names):
+        if name in found:
+            _lane(axes, material, name, lane, np.maximum(found[name], FLOOR_MS))
+    axes.set_xlabel(f"{title} in ms, log scale")
+
+
+def _lane(axes: Axes, material: Material, name: str, lane: int, sample: NDArray[np.float64]) -> None:
+    look = material.model(name).look
+    middle, tail, largest = *quantile_ends(sample, [0.5, 0.95]), float(sample.max())
+    axes.plot([middle, largest], [lane, lane], color=look.colour, linewidth=1.2, zorder=2)
+    axes.plot([middle], [lane], color=look.colour, marker=look.marker, linestyle="none", label=name, zorder=3)
+    if len(sample) >= TAIL:
+        axes.plot([tail], [lane], color=look.colour, marker="|", markersize=9, markeredgewidth=1.6, linestyle="none")
+    axes.plot([largest], [lane], "o", color=look.colour, markersize=4, markerfacecolor=style.GROUND[0])
+
+
+def _sentence(panels: dict[str, dict[str, NDArray[np.float64]]]) -> str:
+    told = []
+    for column, what in (("start_lag_ms", "started"), ("client_lag_ms", "client")):
+        if not panels[column]:
+            continue
+        every = np.concatenate(list(panels[column].values()))
+        middle, largest = number(float(np.median(every))), number(float(every.max()))
+        told.append(
+            f"requests left {middle} ms after they were due in the median and {largest} ms at worst"
+            if what == "started"
+            else f"the client's event loop was {middle} ms late in the median and {largest} ms at worst"
+        )
+    text = "; ".join(told)
+    return f"{text[0].upper()}{text[1:]}."

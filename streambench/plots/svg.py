@@ -1,0 +1,74 @@
+"""matplotlib's SVG made fit for a page: a name for those who cannot see it, dark colours, ids of its own, fewer digits.
+
+Only tags are touched, never text: names from a run stand in text alone, where `<` and `>` are escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html import escape
+
+from streambench.plots.style import THEMED
+
+FONTS = "'DejaVu Sans', Verdana, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+"""Ours if the reader has it, else one that is there: nothing is downloaded."""
+
+_TAG = re.compile(r"<[^>]+>")
+_LONG = re.compile(r"(\d+\.\d\d)\d+")
+_DRAWING = re.compile(r' (?:d|x|y|x1|y1|x2|y2|transform)="[^"]*"')
+_ID = re.compile(r'( id="|url\(#|href="#)')
+_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
+_FAMILY = re.compile(r" ?font-family: [^;\"]*;")
+_GROUP_ID = re.compile(r'<g id="[^"]*"')
+_MARKS = re.compile(
+    r'<g((?: clip-path="[^"]*")?)>((?:\s*<use [^>]*style="([^"]*)"/>)(?:\s*<use [^>]*style="\3"/>)*)\s*</g>'
+)
+_EVERYTHING = "*{stroke-linejoin"
+_EMPTY = re.compile(r"\s*<g/>|\s*<g(?: [^>]*)?>\s*</g>")
+
+
+def housed(text: str, name: str, title: str, alt: str) -> str:
+    """The whole file. `name` is in every id."""
+    body = _METADATA.sub("", text)
+    body = _GROUP_ID.sub("<g", body)
+    while body != (body := _EMPTY.sub("", body)):
+        pass
+    scope = f"#{name}-figure "
+    body = body.replace(_EVERYTHING, f"{scope}{_EVERYTHING}", 1)
+    body = _MARKS.sub(_hoisted, body)
+    body = _TAG.sub(_in_tag("".join(word[0] for word in name.split("-"))), body)
+    start = body.index("<svg")
+    opened = body.index(">", start)
+    attributes = body[start + len("<svg") : opened]
+    head = (
+        f'<svg id="{name}-figure" role="img" aria-labelledby="{name}-title {name}-desc"{attributes}>\n'
+        f' <title id="{name}-title">{escape(title)}</title>\n <desc id="{name}-desc">{escape(alt)}</desc>\n'
+        f" <style>{scope}text {{ font-family: {FONTS} }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{\n{dark_css(scope)}}}</style>"
+    )
+    return f"{body[:start]}{head}{body[opened + 1 :]}"
+
+
+def dark_css(scope: str = "") -> str:
+    """Rules that turn a light figure dark, also for a page's own style sheet; `scope` is a selector and a space."""
+    return "".join(
+        f'{scope}[style*="{part}: {light}"], {scope}[{part}="{light}"] {{ {part}: {dark} !important }}\n'
+        for light, dark in THEMED
+        for part in ("fill", "stroke")
+    )
+
+
+def _hoisted(found: re.Match[str]) -> str:
+    """A line's marks share one style: said once, at their group."""
+    said = f' style="{found[3]}"'
+    return f"<g{found[1]}{said}>{found[2].replace(said, '')}</g>"
+
+
+def _in_tag(prefix: str) -> Callable[[re.Match[str]], str]:
+    def mended(found: re.Match[str]) -> str:
+        tag = _ID.sub(rf"\g<1>{prefix}-", found[0])
+        tag = _DRAWING.sub(lambda part: _LONG.sub(r"\1", part[0]), tag)
+        return _FAMILY.sub("", tag)
+
+    return mended
