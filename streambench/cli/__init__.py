@@ -10,6 +10,7 @@ import sys
 import click
 
 from streambench import __version__
+from streambench.cli.compare import compare
 from streambench.cli.export import export
 from streambench.cli.resume import resume
 from streambench.cli.run import run
@@ -24,12 +25,14 @@ INTERRUPTED = 3
 def commands() -> None:
     """Fair, true timings of many models' token streams behind an OpenAI-compatible gateway.
 
-    Exit codes: 0 all is well; 1 a model had only failures; 2 bad input; 3 the run is incomplete.
+    Exit codes: 0 all is well; 1 a model had only failures, or an assertion failed; 2 bad input; 3 the run is
+    incomplete; 4 an assertion cannot be decided, as the sample is too small.
     """
 
 
 commands.add_command(run)
 commands.add_command(resume)
+commands.add_command(compare)
 commands.add_command(export)
 commands.add_command(simulate)
 

@@ -16,7 +16,7 @@ from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresh
 from streambench.frames import mean_and_quantiles, model_order
 from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
-from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage
+from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage, final_attempts
 
 SCHEMA = 1
 """1 (2026-11): first schema of summary.json."""
@@ -198,16 +198,6 @@ def exit_code(summary: Summary) -> int:
     if not summary.complete:
         return 3
     return int(any(model.only_failures for model in summary.models))
-
-
-def final_attempts(records: Iterable[AttemptRecord]) -> list[AttemptRecord]:
-    """The last attempt of each request, which decides its outcome; in the order in which the requests were recorded."""
-    last: dict[tuple[str, int], AttemptRecord] = {}
-    for record in records:
-        key = (record.ticket.phase, record.ticket.seq)
-        if key not in last or record.attempt >= last[key].attempt:
-            last[key] = record
-    return list(last.values())
 
 
 def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRecord]) -> ModelSummary:
