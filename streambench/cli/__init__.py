@@ -10,6 +10,7 @@ import sys
 import click
 
 from streambench import __version__
+from streambench.cli.check import check
 from streambench.cli.compare import compare
 from streambench.cli.export import export
 from streambench.cli.resume import resume
@@ -33,6 +34,7 @@ def commands() -> None:
 commands.add_command(run)
 commands.add_command(resume)
 commands.add_command(compare)
+commands.add_command(check)
 commands.add_command(export)
 commands.add_command(simulate)
 

@@ -73,6 +73,28 @@ def stored_assertions(run: Run) -> tuple[list[Assertion], str | None]:
         raise ResultsError(f"{run.path}: an assertion of its config {error.message}") from error
 
 
+def judge_at_end(run: Run) -> list[Judged]:
+    """A run's own assertions, at its end; without its baseline, which was there at the start, they are undecided."""
+    if not run.header.config.get("assertions"):
+        return []
+    from streambench.errors import StreambenchError
+    from streambench.verdicts import decide_all
+
+    assertions, path = stored_assertions(run)
+    try:
+        baseline = load_runs([Path(path)])[0] if path is not None else None
+    except StreambenchError as error:
+        click.echo(f"warning: no baseline: {error}", err=True)
+        baseline = None
+    return decide_all(run, assertions, baseline)
+
+
+def markdown(judged: Sequence[Judged]) -> str:
+    from streambench.report import verdict_markdown
+
+    return verdict_markdown(judged) if judged else ""
+
+
 def load_runs(paths: Sequence[Path]) -> list[Run]:
     """With their warnings on stderr. Raises ResultsError, SchemaError."""
     from streambench.results import load

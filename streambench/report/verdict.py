@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree as Xml
 
@@ -41,10 +42,7 @@ def verdict_line(judged: Sequence[Judged]) -> str:
 
 def verdict_plain(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     """As JSON data."""
-    return [
-        {"assertion": each.assertion, "model": each.model, "decision": each.decision, "why": each.why}
-        for each in judged
-    ]
+    return [asdict(each) for each in judged]
 
 
 def doubts_terminal(doubts: Sequence[Doubt], width: int) -> str:
