@@ -78,6 +78,8 @@ ROOMS: tuple[Room, ...] = (
     room(3, "client", "openai"),
     room(3, "frames", "pandas", "numpy"),
     room(3, "results"),
+    room(3, "forms", "pyarrow"),
+    room(3, "columns"),
     room(
         3,
         "telemetry",
