@@ -15,6 +15,7 @@ from streambench.cli.compare import compare
 from streambench.cli.export import export
 from streambench.cli.resume import resume
 from streambench.cli.run import run
+from streambench.cli.show import show
 from streambench.cli.simulate import simulate
 from streambench.errors import InputError, StreambenchError
 
@@ -35,6 +36,7 @@ commands.add_command(run)
 commands.add_command(resume)
 commands.add_command(compare)
 commands.add_command(check)
+commands.add_command(show)
 commands.add_command(export)
 commands.add_command(simulate)
 

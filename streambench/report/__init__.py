@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
     from streambench.report.grid import markdown_text
+    from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show
@@ -39,6 +40,7 @@ __all__ = [
     "exit_code",
     "inert",
     "junit_xml",
+    "lane_text",
     "markdown_text",
     "render",
     "show",
@@ -53,6 +55,7 @@ __all__ = [
 _HOMES = {
     "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
     "grid": ("markdown_text",),
+    "lane": ("lane_text",),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show"),
