@@ -17,6 +17,7 @@ from streambench.cli.resume import resume
 from streambench.cli.run import run
 from streambench.cli.show import show
 from streambench.cli.simulate import simulate
+from streambench.cli.trend import trend
 from streambench.errors import InputError, StreambenchError
 
 INTERRUPTED = 3
@@ -36,6 +37,7 @@ commands.add_command(run)
 commands.add_command(resume)
 commands.add_command(compare)
 commands.add_command(check)
+commands.add_command(trend)
 commands.add_command(show)
 commands.add_command(export)
 commands.add_command(simulate)

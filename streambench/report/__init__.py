@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show
     from streambench.report.text import inert
+    from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
     from streambench.report.verdict import (
         doubts_markdown,
         doubts_terminal,
@@ -45,6 +46,9 @@ __all__ = [
     "render",
     "show",
     "summarise",
+    "trend_markdown",
+    "trend_plain",
+    "trend_terminal",
     "unlike_lines",
     "verdict_line",
     "verdict_markdown",
@@ -60,6 +64,7 @@ _HOMES = {
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show"),
     "text": ("inert",),
+    "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
     "verdict": (
         "doubts_markdown",
         "doubts_terminal",

@@ -14,16 +14,18 @@ from streambench.verdicts.comparing import (
 from streambench.verdicts.judging import Judged, decide_all, exit_code
 from streambench.verdicts.likeness import Difference, differences, notes
 from streambench.verdicts.quoting import Doubt, doubts
-from streambench.verdicts.trending import Level, Trend, trend
+from streambench.verdicts.trending import FEWEST, Level, Point, Trend, point_of, trend
 
 __all__ = [
     "COMPARED",
+    "FEWEST",
     "Answers",
     "Difference",
     "Doubt",
     "ErrorChange",
     "Judged",
     "Level",
+    "Point",
     "RunsCompared",
     "Trend",
     "answers_of",
@@ -33,6 +35,7 @@ __all__ = [
     "doubts",
     "exit_code",
     "notes",
+    "point_of",
     "sentence",
     "trend",
 ]
