@@ -46,7 +46,7 @@ def check(
     _show(found, form)
     judged = [each for _, one, _ in found for each in one]
     gate.tell("\n".join(_markdown(*each) for each in found), judged, runs[0].path.name, junit)
-    return _of_the_runs(runs) or gate.code_of(judged, undecided)
+    return gate.code_of_runs(runs) or gate.code_of(judged, undecided)
 
 
 def _judge(run: Run, assertions: list[Assertion], baseline: Run | None) -> list[Judged]:
@@ -62,13 +62,6 @@ def _doubts(run: Run) -> list[Doubt]:
     from streambench.verdicts import doubts
 
     return doubts(run)
-
-
-def _of_the_runs(runs: Sequence[Run]) -> int:
-    """3 where one is incomplete, else 1 where a model had only failures."""
-    from streambench.report import exit_code, summarise
-
-    return max(exit_code(summarise(run.header, run.records, run.end)) for run in runs)
 
 
 def _markdown(run: Run, judged: Sequence[Judged], doubts: Sequence[Doubt]) -> str:

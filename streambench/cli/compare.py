@@ -38,8 +38,8 @@ def compare(
     A percentage in an assertion is how much worse than BASE a model may be, with its 95 % interval: 'ttft_p50: < 10%'.
     Without --assert those of each NEW's own config hold.
 
-    Exit codes: 0 all held; 1 an assertion failed; 2 bad input, or runs that are not alike; 3 a run is incomplete; 4 the
-    sample cannot decide.
+    Exit codes: 0 all held; 1 an assertion failed, or every request of a model of NEW; 2 bad input, or runs that are
+    not alike; 3 a run is incomplete; 4 the sample cannot decide.
     """
     from streambench.verdicts import compare_runs
 
@@ -54,7 +54,7 @@ def compare(
     gate.tell("\n".join(map(_markdown, compared, judged)), flat, f"compare {base.name}", junit)
     if any(each.incomplete for each in compared):
         return gate.INCOMPLETE
-    return gate.code_of(flat, undecided)
+    return gate.code_of_runs(others) or gate.code_of(flat, undecided)
 
 
 def _judge(base: Run, new: Run, assertions: list[Assertion], *, force: bool) -> list[Judged]:

@@ -127,6 +127,13 @@ def code_of(judged: Sequence[Judged], undecided: str | None) -> int:
     return exit_code(judged, FOLLOW_UP[undecided])
 
 
+def code_of_runs(runs: Sequence[Run]) -> int:
+    """3 where one is incomplete, else 1 where a model had only failures."""
+    from streambench.report import exit_code, summarise
+
+    return max(exit_code(summarise(run.header, run.records, run.end)) for run in runs)
+
+
 def width() -> int:
     """The terminal's; where the output is none, what COLUMNS says, or room for a table."""
     if sys.stdout.isatty() or "COLUMNS" in os.environ:

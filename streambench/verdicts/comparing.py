@@ -71,19 +71,30 @@ def compare_runs(base: Run, new: Run) -> RunsCompared:
     both = [model for model in then if model in now]
     pairs = [(then[model], now[model]) for model in both]
     wanted = [(_metric(name), statistic) for name, statistic in COMPARED]
+    names = names_of(base, new)
     return RunsCompared(
-        base=base.path.name,
-        new=new.path.name,
+        base=names[0],
+        new=names[1],
         unlike=tuple(differences(base.header, new.header)),
-        incomplete=tuple(f"{run.path.name}: {status_of(run)}" for run in (base, new) if status_of(run) != "complete"),
+        incomplete=tuple(
+            f"{name}: {status_of(run)}"
+            for name, run in zip(names, (base, new), strict=True)
+            if status_of(run) != "complete"
+        ),
         changes=tuple(changes_of(pairs, wanted)),
         errors=tuple(_error_change(one, other) for one, other in pairs),
         only_in={
-            base.path.name: tuple(model for model in then if model not in now),
-            new.path.name: tuple(model for model in now if model not in then),
+            names[0]: tuple(model for model in then if model not in now),
+            names[1]: tuple(model for model in now if model not in then),
         },
         notes=tuple(notes(base.header, new.header)),
     )
+
+
+def names_of(base: Run, new: Run) -> tuple[str, str]:
+    """Their folders' names, or the whole paths where those are the same."""
+    names = (base.path.name or base.header.run_id, new.path.name or new.header.run_id)
+    return names if names[0] != names[1] else (str(base.path), str(new.path))
 
 
 def changes_of(pairs: Sequence[tuple[Answers, Answers]], wanted: Iterable[tuple[Metric, Statistic]]) -> list[Change]:
@@ -120,7 +131,7 @@ def sentence(compared: RunsCompared, model: str) -> str:
     if first is None:
         needs = next((each.ratio.interval_needs for each in found if each.ratio.interval_needs), "answers in both runs")
         return f"{model}: nothing can be said of a change; that takes {needs}"
-    return f"{model}: no change can be shown ({label(first)} {percent(first)})"
+    return f"{model}: no change can be shown: {label(first)} {percent(first)}"
 
 
 def label(change: Change) -> str:

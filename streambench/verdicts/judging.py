@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streambench.assertions import FAILED, Assertion
@@ -41,13 +41,17 @@ def decide_all(
 ) -> list[Judged]:
     """Every assertion on every model of the run, in the assertions' order.
 
-    Changes are from `baseline`, and undecided without one, or where it is unlike the run (unless `unlike_too`).
+    Changes are from `baseline`, and undecided without one, or where it is unlike the run (unless `unlike_too`). What
+    cannot be decided of a model that only fails has failed.
     """
     models = answers_of(run)
+    broken = {
+        model: f"every one of {each.asked} requests failed" for model, each in models.items() if _only_fails(each)
+    }
     changed = iter(
         _changes(run, models, [each for each in assertions if each.kind == "change"], baseline, unlike_too=unlike_too)
     )
-    return [
+    found = [
         judged
         for assertion in assertions
         for judged in (
@@ -56,12 +60,23 @@ def decide_all(
             else [_tried(assertion, answers, run) for answers in models.values()]
         )
     ]
+    return [
+        replace(each, decision="failed", why=broken[each.model])
+        if each.model in broken and each.decision == "undecided"
+        else each
+        for each in found
+    ]
 
 
 def exit_code(judged: Iterable[Judged], undecided: int = UNDECIDED_CODE) -> int:
     """1 where any failed, else `undecided` where any is, else 0."""
     decisions = {each.decision for each in judged}
     return FAILED_CODE if "failed" in decisions else undecided if "undecided" in decisions else 0
+
+
+def _only_fails(answers: Answers) -> bool:
+    """Then there is nothing to measure, which is no lack of a sample."""
+    return answers.asked > 0 and answers.failed == answers.asked
 
 
 def _tried(assertion: Assertion, answers: Answers, run: Run) -> Judged:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from streambench.assertions import parse_text
 from streambench.cli import commands
 from streambench.errors import InputError
+from streambench.records import Failure
 from streambench.report import compared_markdown, compared_terminal, verdict_line
+from streambench.results import load
 from streambench.verdicts import compare_runs, decide_all, differences, exit_code
 from verdicts.made import MODELS, header, noisy, run_of, written
 
@@ -65,7 +68,7 @@ def test_without_it_all_hold(folders: dict[str, str], capsys: pytest.CaptureFixt
     assert call("compare", folders["base"], folders["same"], "--assert", GATE) == 0
     out = capsys.readouterr().out
     assert "Assertions: 4 held" in out
-    assert out.count("no change can be shown (TTFT p50") == 4
+    assert out.count("no change can be shown: TTFT p50") == 4
 
 
 # --- forms
@@ -204,3 +207,23 @@ def test_an_empty_run_is_undecided_not_a_crash(
     """No requests, so no change and no verdict."""
     assert call("compare", folders["base"], written(tmp_path, []), "--assert", GATE) == 4
     assert "nothing can be said of a change" in capsys.readouterr().out
+
+
+def test_a_model_that_only_fails_is_1_even_where_undecided_passes(folders: dict[str, str], tmp_path: Path) -> None:
+    """Nothing is left to compare, which must not pass for a success."""
+    broken = [
+        replace(r, failure=Failure("timeout", "late")) if r.ticket.model == "beta" else r for r in noisy(2, prompts=12)
+    ]
+    run = written(tmp_path, broken)
+    assert call("compare", folders["base"], run) == 1
+    assert call("compare", folders["base"], run, "--assert", "ttft_p50: < 90%", "--undecided", "pass") == 1
+    judged = decide_all(load(run), [parse_text("ttft_p50: < 90%"), parse_text("ttft_p50: < 9s")], load(folders["base"]))
+    assert {(each.model, each.decision) for each in judged if each.decision == "failed"} == {("beta", "failed")}
+    assert sum(each.decision == "failed" for each in judged) == 2
+
+
+def test_runs_of_one_folder_name_are_told_by_their_paths(tmp_path: Path) -> None:
+    """As `a/run` and `b/run`."""
+    compared = compare_runs(run_of(noisy(1, prompts=2), "a/run"), run_of(noisy(2, prompts=2), "b/run"))
+    assert (compared.base, compared.new) == ("a/run", "b/run")
+    assert set(compared.only_in) == {"a/run", "b/run"}
