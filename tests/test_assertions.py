@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streambench import stats
 from streambench.assertions import STATISTICS, AssertionTextError, needs_baseline, parse, parse_all, parse_text
+from streambench.documents import parse_yaml
 from streambench.metrics import METRICS
 
 
@@ -89,3 +92,12 @@ def test_a_configs_mapping_has_its_baseline() -> None:
     assert [str(each) for each in found] == ["error_rate: < 1%", "regression.ttft_p50: 10%"]
     assert baseline == "before"
     assert needs_baseline(found)
+
+
+def test_the_example_in_the_docs_is_read() -> None:
+    """As it stands in docs/ci.md."""
+    page = (Path(__file__).resolve().parent.parent / "docs" / "ci.md").read_text("utf-8")
+    (block, _) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    found, baseline = parse_all(parse_yaml(block, "ci.md").data["assert"])
+    assert [each.kind for each in found] == ["metric", "metric", "error_rate", "goodput", "no", "change"]
+    assert baseline == "results/before"

@@ -11,11 +11,10 @@ from streambench.metrics import METRICS
 from streambench.report.grid import Grid, folded, markdown_text
 from streambench.report.text import DASH, inert, number
 from streambench.stats import Change
-from streambench.verdicts import Difference, ErrorChange, RunsCompared, sentence
+from streambench.verdicts import Difference, ErrorChange, RunsCompared, sentence, signed
 
 SCHEMA = 1
 """1 (2026-11): first schema of `compare --format json`."""
-ALPHA = 0.05
 _HEAD = ("model", "metric", "base", "new", "change", "95 % interval", "")
 
 
@@ -46,6 +45,7 @@ def compared_plain(compared: RunsCompared) -> dict[str, Any]:
         "errors": [asdict(each) for each in compared.errors],
         "only_in": {run: list(models) for run, models in compared.only_in.items()},
         "notes": list(compared.notes),
+        "client_lag_ms": compared.lag_ms,
         "sentences": {model: sentence(compared, model) for model in compared.models},
     }
 
@@ -76,15 +76,22 @@ def _bottom(compared: RunsCompared) -> Iterator[str]:
         if models:
             yield f"only in {run}: {', '.join(models)}"
     yield from compared.notes
+    if compared.lag_ms is not None:
+        lag = number(compared.lag_ms)
+        yield f"No time that moved by less than the client's own lag, {lag} ms (p99), is called better or worse."
 
 
 def _grid(compared: RunsCompared) -> Grid:
-    rows = [row for each in compared.errors for row in (*map(_row, compared.of(each.model)), _error_row(each))]
+    rows = [
+        row
+        for each in compared.errors
+        for row in (*(_row(compared, one) for one in compared.of(each.model)), _error_row(each))
+    ]
     named = [row if place == 0 or row[0] != rows[place - 1][0] else ("", *row[1:]) for place, row in enumerate(rows)]
     return Grid(_HEAD, tuple(named), right=frozenset({2, 3, 4}))
 
 
-def _row(change: Change) -> tuple[str, ...]:
+def _row(compared: RunsCompared, change: Change) -> tuple[str, ...]:
     metric = next(one for one in METRICS if one.column == change.metric)
     name = f"{metric.label} {change.statistic}, {metric.unit}"
     ratio = change.ratio
@@ -93,8 +100,8 @@ def _row(change: Change) -> tuple[str, ...]:
         ends = f"needs {ratio.interval_needs}" if ratio.interval_needs else DASH
     else:
         places = _places(ratio.low, ratio.high)
-        ends = f"{100 * (ratio.low - 1):+.{places}f} to {100 * (ratio.high - 1):+.{places}f} %"
-    return change.model, name, number(change.base), number(change.new), moved, ends, _mark(change)
+        ends = f"{signed(ratio.low, places)} to {signed(ratio.high, places)} %"
+    return change.model, name, number(change.base), number(change.new), moved, ends, _mark(compared, change)
 
 
 def _error_row(each: ErrorChange) -> tuple[str, ...]:
@@ -106,15 +113,14 @@ def _error_row(each: ErrorChange) -> tuple[str, ...]:
     return each.model, "failed requests", base, new, f"{100 * each.difference:+.1f} points", ends, mark
 
 
-def _mark(change: Change) -> str:
-    if change.p_holm is None or change.p_holm >= ALPHA or change.ratio.value is None:
+def _mark(compared: RunsCompared, change: Change) -> str:
+    if change.ratio.value is None or not compared.shown(change):
         return ""
     return "worse" if (change.ratio.value > 1) == (change.better == "lower") else "better"
 
 
 def _signed(value: float, low: float | None, high: float | None) -> str:
-    places = 1 if low is None or high is None else _places(low, high)
-    return f"{100 * (value - 1):+.{places}f} %"
+    return f"{signed(value, 1 if low is None or high is None else _places(low, high))} %"
 
 
 def _places(low: float, high: float) -> int:

@@ -54,8 +54,8 @@ def _grid(trend: Trend) -> Grid:
 
 
 def _curves(trend: Trend) -> Grid:
-    rows = [(level.model, _name(level.metric, level.statistic), _bars(level)) for level in trend.levels]
-    return Grid(("model", "metric", "over the runs"), tuple(rows))
+    rows = [(level.model, _name(level.metric, level.statistic), _reach(level), _bars(level)) for level in trend.levels]
+    return Grid(("model", "metric", "lowest to highest", "over the runs"), tuple(rows))
 
 
 def _lines(trend: Trend) -> Iterator[str]:
@@ -89,6 +89,11 @@ def _bars(level: Level) -> str:
         return DASH
     low, reach = min(known), (max(known) - min(known)) or 1.0
     return "".join(" " if value is None else _bar(value, low, reach) for value in values)
+
+
+def _reach(level: Level) -> str:
+    known = [each.value for each in level.estimates if each.value is not None]
+    return f"{number(min(known))} to {number(max(known))}" if known else DASH
 
 
 def _bar(value: float, low: float, reach: float) -> str:

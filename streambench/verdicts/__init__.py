@@ -10,6 +10,7 @@ from streambench.verdicts.comparing import (
     RunsCompared,
     compare_runs,
     sentence,
+    signed,
 )
 from streambench.verdicts.judging import Judged, decide_all, exit_code
 from streambench.verdicts.likeness import Difference, differences, notes
@@ -37,5 +38,6 @@ __all__ = [
     "notes",
     "point_of",
     "sentence",
+    "signed",
     "trend",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streambench.assertions import Statistic
-from streambench.metrics import METRICS, Metric
+from streambench.metrics import METRICS, NS_PER_MS, Metric
 from streambench.stats import Change, Share, change, corrected_changes, share
 from streambench.verdicts.answers import Answers, answers_of
 from streambench.verdicts.likeness import Difference, differences, notes
@@ -24,6 +24,8 @@ COMPARED: tuple[tuple[str, Statistic], ...] = (
     ("e2e", "p95"),
 )
 ALPHA = 0.05
+_ONE_STAMP = frozenset({"ttfb_ms", "ttfc_ms", "ttft_ms", "ttfa_ms", "e2e_ms", "stream_end_ms", "response_time_ms"})
+"""Metrics that end at one stamp, which our lag can move; in TPOT it is spread over all tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,16 @@ class RunsCompared:
     only_in: Mapping[str, tuple[str, ...]]
     """By run: the models that the other one lacks."""
     notes: tuple[str, ...]
+    lag_ms: float | None = None
+    """The larger of the two runs' client lag (p99): a smaller change in ms may be our own."""
+
+    def shown(self, change: Change) -> bool:
+        """Whether a change is certain, corrected for all of them, and larger than our own lag."""
+        if change.p_holm is None or change.p_holm >= ALPHA:
+            return False
+        if self.lag_ms is None or change.base is None or change.ratio.value is None or change.metric not in _ONE_STAMP:
+            return True
+        return abs(change.ratio.value - 1) * change.base > self.lag_ms
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -88,6 +100,7 @@ def compare_runs(base: Run, new: Run) -> RunsCompared:
             names[1]: tuple(model for model in now if model not in then),
         },
         notes=tuple(notes(base.header, new.header)),
+        lag_ms=max((lag for lag in map(_lag_ms, (base, new)) if lag is not None), default=None),
     )
 
 
@@ -112,16 +125,16 @@ def status_of(run: Run) -> str:
     return run.end.status if run.end is not None else "unfinished"
 
 
-def certain(change: Change) -> bool:
-    """Whether a change is shown, after correction for all that were asked for."""
-    return change.p_holm is not None and change.p_holm < ALPHA
+def _lag_ms(run: Run) -> float | None:
+    lag = run.end.client_lag_ns.get("p99") if run.end is not None else None
+    return None if lag is None else lag / NS_PER_MS
 
 
 def sentence(compared: RunsCompared, model: str) -> str:
     """One sentence on a model: what changed for certain; else that nothing can be shown, and how far that reaches."""
     found = compared.of(model)
     (errors,) = [each for each in compared.errors if each.model == model]
-    told = [_told(each) for each in found if certain(each)]
+    told = [_told(each) for each in found if compared.shown(each)]
     if errors.certain and errors.difference is not None:
         word = "more" if errors.difference > 0 else "fewer"
         told.append(f"{abs(100 * errors.difference):.1f} points {word} requests failed")
@@ -146,10 +159,15 @@ def percent(change: Change) -> str:
     if ratio.value is None:
         return f"unknown (needs {ratio.interval_needs})" if ratio.interval_needs else "unknown"
     if ratio.low is None or ratio.high is None or math.isinf(ratio.high):
-        return f"{100 * (ratio.value - 1):+.1f} % (an interval needs {ratio.interval_needs})"
-    value, low, high = (100 * (end - 1) for end in (ratio.value, ratio.low, ratio.high))
-    places = 1 if high - low < 10 else 0
-    return f"{value:+.{places}f} % (95 % interval {low:+.{places}f} to {high:+.{places}f})"
+        return f"{signed(ratio.value, 1)} % (an interval needs {ratio.interval_needs})"
+    places = 1 if ratio.high - ratio.low < 0.1 else 0
+    value, low, high = (signed(end, places) for end in (ratio.value, ratio.low, ratio.high))
+    return f"{value} % (95 % interval {low} to {high})"
+
+
+def signed(ratio: float, places: int) -> str:
+    """`+15.2` for 1.152; never `-0.0`."""
+    return f"{round(100 * (ratio - 1), places) + 0.0:+.{places}f}"
 
 
 def _told(change: Change) -> str:

@@ -16,7 +16,8 @@ from streambench.errors import InputError
 from streambench.records import Failure
 from streambench.report import compared_markdown, compared_terminal, verdict_line
 from streambench.results import load
-from streambench.verdicts import compare_runs, decide_all, differences, exit_code
+from streambench.testing import MS
+from streambench.verdicts import compare_runs, decide_all, differences, exit_code, sentence
 from verdicts.made import MODELS, header, noisy, run_of, written
 
 GATE = "ttft_p50: < 10%"
@@ -227,3 +228,13 @@ def test_runs_of_one_folder_name_are_told_by_their_paths(tmp_path: Path) -> None
     compared = compare_runs(run_of(noisy(1, prompts=2), "a/run"), run_of(noisy(2, prompts=2), "b/run"))
     assert (compared.base, compared.new) == ("a/run", "b/run")
     assert set(compared.only_in) == {"a/run", "b/run"}
+
+
+def test_a_change_smaller_than_our_own_lag_is_not_called_one() -> None:
+    """gamma's TTFT moved by about 60 ms; the client's lag was 200 ms in one run."""
+    lag = {"n": 9, "p50": 0, "p90": 0, "p99": 200 * MS, "max": 200 * MS}
+    base = run_of(noisy(1))
+    steady = compare_runs(base, run_of(noisy(3, slowed="gamma")))
+    shaky = compare_runs(base, run_of(noisy(3, slowed="gamma"), client_lag_ns=lag))
+    assert sentence(steady, "gamma").startswith("gamma: TTFT p50 is worse")
+    assert sentence(shaky, "gamma").startswith("gamma: no change can be shown")
