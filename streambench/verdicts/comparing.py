@@ -144,7 +144,9 @@ def sentence(compared: RunsCompared, model: str) -> str:
     if first is None:
         needs = next((each.ratio.interval_needs for each in found if each.ratio.interval_needs), "answers in both runs")
         return f"{model}: nothing can be said of a change; that takes {needs}"
-    return f"{model}: no change can be shown: {label(first)} {percent(first)}"
+    tiny = any(each.p_holm is not None and each.p_holm < ALPHA for each in found)
+    what = "no change larger than the client's own lag" if tiny else "no change can be shown"
+    return f"{model}: {what}: {label(first)} {percent(first)}"
 
 
 def label(change: Change) -> str:
