@@ -31,8 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.clock import NS, MonotonicClock
-from streambench.records import AttemptRecord
-from streambench.report.summary import final_attempts
+from streambench.records import AttemptRecord, final_attempts
 from streambench.results import Run, load
 from streambench.simulator.process import SimulatorProcess
 

@@ -1,5 +1,5 @@
-"""Writes the pages that come from the code: docs/cli.md from the commands, glossary.md from the metrics, health.md from
-the outcomes and findings.
+"""Writes the pages that come from the code: docs/cli.md from the commands, frames.md from the columns, glossary.md from
+the metrics, health.md from the outcomes and findings.
 
 python docs/generate.py writes them; with --check it only says which are out of date, and exits 1.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from streambench.cli import commands
+from streambench.columns import frames_markdown
 from streambench.findings import health_markdown
 from streambench.metrics import glossary_markdown
 
@@ -21,7 +22,12 @@ HELP_WIDTH = 100
 
 def pages() -> dict[str, str]:
     """File name to text of every generated page."""
-    return {"cli.md": cli_markdown(), "glossary.md": glossary_markdown(), "health.md": health_markdown()}
+    return {
+        "cli.md": cli_markdown(),
+        "frames.md": frames_markdown(),
+        "glossary.md": glossary_markdown(),
+        "health.md": health_markdown(),
+    }
 
 
 def cli_markdown() -> str:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from streambench.cli import main
+import os
+import sys
+
+from streambench.cli import INTERRUPTED, main
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        # With -m, Python forgets the code and ends by the signal where an interrupt came inside of an exec, as a
+        # dataclass is made by.
+        if end.code == INTERRUPTED:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise

@@ -168,13 +168,34 @@ def chunks_frame(records: Iterable[AttemptRecord], header: RunHeader, model: str
     """
     rows = [record for record in records if model is None or record.ticket.model == model]
     lines = [record.timeline for record in rows]
-    owners = pd.DataFrame({column.name: _series(column, rows, header) for column in _CHUNK_OWNER})
+    owners = pd.DataFrame({column.name: _series(column, rows, header) for column in CHUNK_OWNER})
     lengths = pd.Series([len(line.kind) for line in lines], dtype="int64")
     frame = owners.loc[owners.index.repeat(lengths)].reset_index(drop=True)
-    for name, dtype, column in _CHUNK_COLUMNS:
+    for name, dtype, column in CHUNK_COLUMNS:
         frame[name] = pd.Series(list(chain.from_iterable(map(column, lines))), dtype=dtype)
     frame["kind"] = frame["kind"].map(KINDS).astype(pd.CategoricalDtype(list(KINDS.values())))
     return frame
+
+
+def together(frames: Sequence[Frame]) -> Frame:
+    """The rows of several frames of one kind, one after another; a column's categories are those of all, in order."""
+    if len(frames) == 1:
+        return frames[0]
+    shared = {}
+    for name, dtype in frames[0].dtypes.items():
+        if isinstance(dtype, pd.CategoricalDtype):
+            every = dict.fromkeys(value for frame in frames for value in frame[name].cat.categories)
+            shared[name] = pd.CategoricalDtype(list(every))
+    return pd.concat([frame.astype(shared) for frame in frames], ignore_index=True)
+
+
+def plain_rows(frame: Frame) -> list[dict[str, Any]]:
+    """Each row as plain JSON data: unknown is None, an instant its ISO text."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    for name, dtype in frame.dtypes.items():
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            plain[name] = [None if value is None else value.isoformat() for value in plain[name]]
+    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
 
 
 def mean_and_quantiles(values: Sequence[float] | array[float], shares: Sequence[float]) -> tuple[float, list[float]]:
@@ -203,7 +224,7 @@ def model_order(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(entry.get("alias") or entry.get("model")) for entry in config.get("models", ()))
 
 
-_CHUNK_OWNER = tuple(
+CHUNK_OWNER = tuple(
     column
     for column in ATTEMPT_COLUMNS
     if column.name
@@ -234,7 +255,7 @@ def _gap_ms(line: ChunkTimeline) -> list[float | None]:
     return [None if gap is None else gap / NS_PER_MS for gap in found]
 
 
-_CHUNK_COLUMNS: tuple[tuple[str, str, Callable[[ChunkTimeline], Iterable[Any]]], ...] = (
+CHUNK_COLUMNS: tuple[tuple[str, str, Callable[[ChunkTimeline], Iterable[Any]]], ...] = (
     ("chunk", "Int64", lambda line: range(len(line.kind))),
     ("kind", "string", lambda line: line.kind),
     ("generated", "boolean", lambda line: [kind in GENERATED for kind in line.kind]),

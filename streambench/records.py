@@ -7,7 +7,7 @@ duration, or an offset from the attempt's start. `None` is unknown; zero is zero
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -289,6 +289,16 @@ class RunEnd:
     """What stopped it, where the status does not say it all."""
     measured_ns: int | None = None
     """Of a resumed run: its parts' measured windows together. The instants above are then those of its last part."""
+
+
+def final_attempts(records: Iterable[AttemptRecord]) -> list[AttemptRecord]:
+    """The last attempt of each request, which decides its outcome; in the order in which the requests were recorded."""
+    last: dict[tuple[str, int], AttemptRecord] = {}
+    for record in records:
+        key = (record.ticket.phase, record.ticket.seq)
+        if key not in last or record.attempt >= last[key].attempt:
+            last[key] = record
+    return list(last.values())
 
 
 def to_line(record: AttemptRecord) -> str:

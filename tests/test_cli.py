@@ -287,6 +287,25 @@ def test_the_numbers_are_the_models(healthy: Ran) -> None:
     assert 1 < metrics["swift"]["chunk_gap_ms"]["p50"] < 3 < metrics["steady"]["e2e_ms"]["p50"]
 
 
+def test_assertions_are_tried_at_the_end(home: Home) -> None:
+    """Three answers of three prompts: `no: failed` holds, a median in 1 ms cannot be decided by so few; that is 4."""
+    ran = home.run(home.config(**{"assert": {"no": ["failed"], "ttft_p50": "< 1ms"}}))
+    assert ran.code == 4
+    assert "Assertions: 2 undecided (swift, steady), 2 held" in ran.out
+    told = {(each["assertion"], each["model"]): each["decision"] for each in ran.summary["assertions"]}
+    assert told["no: failed", "swift"] == "held"
+    assert told["ttft_p50: < 1ms", "steady"] == "undecided"
+
+
+def test_a_failed_assertion_is_1_and_names_its_model(home: Home) -> None:
+    """Ten prompts carry an interval; quietly, only its line is on stderr."""
+    prompts = [{"id": f"p{at}", "text": f"Tell me of {MARK}, part {at}."} for at in range(10)]
+    ran = home.run(home.config(prompts=prompts, **{"assert": {"ttft_p50": "< 20ms"}}), "--quiet")
+    assert ran.code == 1
+    assert "error: Assertions: 1 failed (steady)" in ran.err
+    assert ran.out == f"{ran.folder}\n"
+
+
 def test_warm_up_is_recorded_and_left_out(healthy: Ran) -> None:
     """One for each model, before all others."""
     warm = [record for record in healthy.run.records if record.ticket.phase == "warmup"]

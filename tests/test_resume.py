@@ -26,9 +26,8 @@ from streambench.errors import ConfigError, ResultsError
 from streambench.findings import findings
 from streambench.health import judge
 from streambench.plan import Lane, Plan, Shape, build_plan
-from streambench.records import AttemptRecord, Failure, Resumption, Ticket, to_line
+from streambench.records import AttemptRecord, Failure, Resumption, Ticket, final_attempts, to_line
 from streambench.report import summarise
-from streambench.report.summary import final_attempts
 from streambench.results import END, RECORDS, Journal, Run, load
 from streambench.resume import changed_stops, changes, given_again, kept_overrides, left_of
 from streambench.secrets import Secrets

@@ -12,10 +12,14 @@ from typing import NoReturn
 import click
 
 from streambench import __version__
+from streambench.cli.check import check
+from streambench.cli.compare import compare
 from streambench.cli.export import export
 from streambench.cli.resume import resume
 from streambench.cli.run import run
+from streambench.cli.show import show
 from streambench.cli.simulate import simulate
+from streambench.cli.trend import trend
 from streambench.errors import InputError, StreambenchError
 
 INTERRUPTED = 3
@@ -26,12 +30,17 @@ INTERRUPTED = 3
 def commands() -> None:
     """Fair, true timings of many models' token streams behind an OpenAI-compatible gateway.
 
-    Exit codes: 0 all is well; 1 a model had only failures; 2 bad input; 3 the run is incomplete.
+    Exit codes: 0 all is well; 1 a model had only failures, or an assertion failed; 2 bad input; 3 the run is
+    incomplete; 4 an assertion cannot be decided, as the sample is too small.
     """
 
 
 commands.add_command(run)
 commands.add_command(resume)
+commands.add_command(compare)
+commands.add_command(check)
+commands.add_command(trend)
+commands.add_command(show)
 commands.add_command(export)
 commands.add_command(simulate)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -12,6 +13,7 @@ from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.config import Telemetry
+    from streambench.forms import Form, Table
     from streambench.telemetry import Settings
 
 NOT_DELIVERED = 1
@@ -19,8 +21,24 @@ LONGEST_S = 300.0
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS", type=click.Path(path_type=Path))
-@click.option("--to", "form", type=click.Choice(["otlp"]), required=True, help="otlp: its spans, to a collector.")
+@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "form",
+    type=click.Choice(["otlp", "parquet", "csv", "jsonl", "json"]),
+    required=True,
+    help="otlp: its spans, to a collector. The others: its tables, as files.",
+)
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=click.Choice(["attempts", "requests", "chunks"]),
+    help="Which tables; may be given often. By default all as Parquet, else all but chunks, which are many.",
+)
+@click.option(
+    "--output", metavar="DIR", type=click.Path(path_type=Path), help="Where files go; by default the run's own folder."
+)
 @click.option(
     "--endpoint", "--otlp-endpoint", metavar="URL", help="Where to, instead of what the environment or the config says."
 )
@@ -32,12 +50,46 @@ LONGEST_S = 300.0
     help="Take `telemetry:` from this file, such as its headers; by default the run's own config, if it is there.",
 )
 @click.option("--deadline", type=click.FloatRange(min=1), default=LONGEST_S, help="Seconds for all of it, at most.")
-def export(results: Path, form: str, endpoint: str | None, config_file: Path | None, deadline: float) -> int:  # noqa: ARG001
-    """Send the spans of the run in RESULTS, as they went out live or would have.
+def export(
+    results: tuple[Path, ...],
+    form: str,
+    tables: tuple[str, ...],
+    output: Path | None,
+    endpoint: str | None,
+    config_file: Path | None,
+    deadline: float,
+) -> int:
+    """Write the tables of the runs RESULTS as files, several runs into one; or send their spans.
 
-    They have the ids that the run gave them: sending them twice doubles nothing in a backend that goes by ids. Metrics
-    are not sent, as their points would count twice. Also of a run that was killed, or still goes on.
+    The columns are in docs/frames.md; unknown is empty or null, warm-up is marked. Of several runs the files go to
+    --output. Text in CSV that a spreadsheet would run as a formula is made inert.
+
+    Spans go out as they did live or would have. They have the ids that the run gave them: sending them twice doubles
+    nothing in a backend that goes by ids. Metrics are not sent, as their points would count twice. All of it also of a
+    run that was killed, or still goes on.
     """
+    if form == "otlp":
+        return max(_send(run, endpoint, config_file, deadline) for run in results)
+    return _write(results, form, tables, output)
+
+
+def _write(results: Sequence[Path], form: str, tables: Sequence[str], output: Path | None) -> int:
+    from streambench.forms import write_tables
+    from streambench.results import load_several
+
+    if output is None and len(results) > 1:
+        raise InputError([Problem("is required for several runs", where="--output", accepted="a folder")])
+    runs = load_several(results)
+    for run in runs.runs:
+        for warning in run.warnings:
+            click.echo(f"warning: {run.path.name}: {warning}", err=True)
+    wanted = tables or (("attempts", "requests", "chunks") if form == "parquet" else ("attempts", "requests"))
+    for path in write_tables(runs, output or results[0], cast("Form", form), cast("list[Table]", list(wanted))):
+        click.echo(path)
+    return 0
+
+
+def _send(results: Path, endpoint: str | None, config_file: Path | None, deadline: float) -> int:
     from dataclasses import replace
 
     from streambench.cli import telemetry

@@ -75,16 +75,19 @@ def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Tri
 
 def finish(measured: Measured, prepared: Prepared | None = None, *, quiet: bool, as_json: bool) -> int:
     """Sums the run up, writes the summary, prints it; then sends what telemetry has left. Returns the exit code."""
-    from streambench.cli import telemetry
+    from streambench.cli import gate, telemetry
     from streambench.results import load
 
     run = load(measured.folder)
-    summary = _summarise(run, measured)
+    summary = replace(_summarise(run, measured), assertions=tuple(gate.judge_at_end(run)))
     lost = _write(summary, measured)
     with _reader_may_go():
         _print(summary, measured, lost, quiet=quiet, as_json=as_json)
+    gate.tell(gate.markdown(summary.assertions), summary.assertions, run.path.name, None)
     undelivered = telemetry.finish(prepared, run, quiet=quiet) if prepared else 0
-    return lost.exit_code if lost is not None else _exit_code(summary) or undelivered
+    if lost is not None:
+        return lost.exit_code
+    return _exit_code(summary) or gate.code_of(summary.assertions, None) or undelivered
 
 
 def plan_of(config: Config, config_file: Path) -> Plan:
@@ -163,7 +166,8 @@ def _write(summary: Summary, measured: Measured) -> DiskError | None:
 def _print(summary: Summary, measured: Measured, lost: DiskError | None, *, quiet: bool, as_json: bool) -> None:
     import json
 
-    from streambench.report import show
+    from streambench.cli import gate
+    from streambench.report import show, verdict_line, verdict_terminal
 
     for model in sorted(measured.refuses_usage):
         click.echo(f"{model}: its gateway rejects stream_options; set include_usage: false for it", err=True)
@@ -175,8 +179,12 @@ def _print(summary: Summary, measured: Measured, lost: DiskError | None, *, quie
         click.echo(json.dumps(summary.to_plain(), indent=2))
     elif quiet:
         click.echo(measured.folder)
+        if gate.code_of(summary.assertions, None):
+            click.echo(f"error: {verdict_line(summary.assertions)}", err=True)
     else:
         show(summary, measured.folder)
+        if summary.assertions:
+            gate.say("\n" + verdict_terminal(summary.assertions, gate.width()))
 
 
 def _exit_code(summary: Summary) -> int:

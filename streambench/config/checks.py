@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
 from streambench.config.values import meant_embedded
 from streambench.documents import KeyPath, nearest, shown
 from streambench.suite import RESERVED_PARAMS
 
+_BASELINE = "the folder of an earlier run"
 _OPEN_LOOPS = ("constant", "poisson")
 
 
@@ -38,6 +40,7 @@ def check_relations(draft: Draft) -> None:
     _check_load(draft, draft.data.get("load"))
     _check_budget(draft, draft.data.get("budget"))
     _check_telemetry(draft, draft.data.get("telemetry"))
+    _check_assertions(draft, draft.data.get("assert"))
     _check_prompts_given(draft)
 
 
@@ -127,6 +130,25 @@ def _check_telemetry(draft: Draft, telemetry: Any) -> None:
     if isinstance(telemetry, dict) and telemetry.get("client_key") and not telemetry.get("client_certificate"):
         path = ("telemetry", "client_certificate")
         draft.refuse(path, "is required with client_key", accepted="the certificate's path")
+
+
+def _check_assertions(draft: Draft, stated: Any) -> None:
+    if not isinstance(stated, dict):
+        return
+    found = []
+    for path, value in entries(stated):
+        try:
+            found.append(parse_at(path, value))
+        except AssertionTextError as error:
+            told = None if error.found is None else shown(error.found)
+            draft.refuse(("assert", *path), error.message, told, error.accepted)
+    regression = stated.get(REGRESSION, {})
+    if not isinstance(regression, dict):
+        accepted = "a mapping such as {baseline: results/before, ttft_p50: 10%}"
+        draft.refuse(("assert", REGRESSION), "is of the wrong kind", shown(regression), accepted)
+    elif not isinstance(regression.get(BASELINE), str) and (needs_baseline(found) or regression):
+        told = None if BASELINE not in regression else shown(regression[BASELINE])
+        draft.refuse(("assert", REGRESSION, BASELINE), "is required: what would it be worse than?", told, _BASELINE)
 
 
 def _check_prompts_given(draft: Draft) -> None:

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from streambench.assertions import BASELINE, REGRESSION
 from streambench.config.draft import Draft
 from streambench.config.values import at_home
 from streambench.documents import Document, KeyPath, read_yaml, shown
@@ -21,6 +22,7 @@ _TLS_FILES = ("ca_bundle", "client_cert", "client_key")
 _TELEMETRY_FILES = ("certificate", "client_key", "client_certificate")
 INLINE = "inline"
 _MAX_PATH = 300
+_HEADER = "run.json"
 
 
 def find_files(draft: Draft) -> None:
@@ -32,10 +34,26 @@ def find_files(draft: Draft) -> None:
         for key in _TLS_FILES:
             if isinstance(tls, dict):
                 _find_in(draft, tls, (*path, "tls", key))
+    _find_baseline(draft)
     telemetry = draft.data.get("telemetry")
     for key in _TELEMETRY_FILES:
         if isinstance(telemetry, dict):
             _find_in(draft, telemetry, ("telemetry", key))
+
+
+def _find_baseline(draft: Draft) -> None:
+    """The run that a regression is counted from, by its whole path: the header is read from any folder."""
+    asserted = draft.data.get("assert")
+    regression = asserted.get(REGRESSION) if isinstance(asserted, dict) else None
+    path = ("assert", REGRESSION, BASELINE)
+    if not isinstance(regression, dict) or not isinstance(regression.get(BASELINE), str) or draft.is_refused(path):
+        return
+    stated = regression[BASELINE]
+    found = find(draft, stated, path)
+    if found is not None and not _exists(found / _HEADER):
+        draft.refuse(path, f"is no run, as it has no {_HEADER}", shown(stated), "the folder of an earlier run")
+    elif found is not None:
+        regression[BASELINE] = str(found.absolute())
 
 
 def load_prompts(draft: Draft) -> Suite | None:

@@ -36,7 +36,8 @@ TOLD_PARAMS = frozenset(
 
 
 def masked_config(config: Config) -> dict[str, Any]:
-    return {
+    judged = {"assertions": _params(config.assertions, config.secrets)} if config.assertions else {}
+    return judged | {
         "name": config.name,
         "gateways": {name: _gateway_of(config, name) for name in config.gateways},
         "models": [_model(model, config.secrets) for model in config.models],

@@ -353,6 +353,10 @@ class Settings(Frozen):
     budget: Budget = Budget()
     health: Health = Health()
     telemetry: Telemetry = Telemetry()
+    assertions: dict[str, Any] = Field(
+        default_factory=dict, validation_alias="assert", description="a mapping such as {ttft_p95_ms: '< 800'}"
+    )
+    """What each model must keep: `assertions.parse_all` reads it. In the file `assert`."""
     seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="a whole number from 0")
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)

@@ -9,10 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
+    from streambench.report.grid import markdown_text
+    from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show
     from streambench.report.text import inert
+    from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
+    from streambench.report.verdict import (
+        doubts_markdown,
+        doubts_terminal,
+        junit_xml,
+        verdict_line,
+        verdict_markdown,
+        verdict_plain,
+        verdict_terminal,
+    )
 
 __all__ = [
     "Estimate",
@@ -20,18 +33,47 @@ __all__ = [
     "ModelSummary",
     "Progress",
     "Summary",
+    "compared_markdown",
+    "compared_plain",
+    "compared_terminal",
+    "doubts_markdown",
+    "doubts_terminal",
     "exit_code",
     "inert",
+    "junit_xml",
+    "lane_text",
+    "markdown_text",
     "render",
     "show",
     "summarise",
+    "trend_markdown",
+    "trend_plain",
+    "trend_terminal",
+    "unlike_lines",
+    "verdict_line",
+    "verdict_markdown",
+    "verdict_plain",
+    "verdict_terminal",
 ]
 
 _HOMES = {
+    "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
+    "grid": ("markdown_text",),
+    "lane": ("lane_text",),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show"),
     "text": ("inert",),
+    "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
+    "verdict": (
+        "doubts_markdown",
+        "doubts_terminal",
+        "junit_xml",
+        "verdict_line",
+        "verdict_markdown",
+        "verdict_plain",
+        "verdict_terminal",
+    ),
 }
 
 

@@ -9,14 +9,17 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from streambench.clock import NS
 from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresholds_of
 from streambench.frames import mean_and_quantiles, model_order
 from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
-from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage
+from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage, final_attempts
+
+if TYPE_CHECKING:
+    from streambench.verdicts import Judged
 
 SCHEMA = 1
 """1 (2026-11): first schema of summary.json."""
@@ -130,6 +133,8 @@ class Summary:
     """What stopped it before its plan's end, where `status` does not say it all."""
     resumed: int = 0
     """How often the run was taken up again."""
+    assertions: tuple[Judged, ...] = ()
+    """Of the config's `assert:`, each tried on each model."""
 
     @property
     def complete(self) -> bool:
@@ -159,6 +164,7 @@ class Summary:
         return head | {
             "models": {model.model: _model_plain(model) for model in self.models},
             "client_lag_ms": dict(self.client_lag_ms),
+            "assertions": [asdict(judged) for judged in self.assertions],
         }
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -198,16 +204,6 @@ def exit_code(summary: Summary) -> int:
     if not summary.complete:
         return 3
     return int(any(model.only_failures for model in summary.models))
-
-
-def final_attempts(records: Iterable[AttemptRecord]) -> list[AttemptRecord]:
-    """The last attempt of each request, which decides its outcome; in the order in which the requests were recorded."""
-    last: dict[tuple[str, int], AttemptRecord] = {}
-    for record in records:
-        key = (record.ticket.phase, record.ticket.seq)
-        if key not in last or record.attempt >= last[key].attempt:
-            last[key] = record
-    return list(last.values())
 
 
 def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRecord]) -> ModelSummary:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from streambench.results.folder import END, HEADER, RECORDS, slug
 from streambench.results.journal import Journal
 from streambench.results.reading import Run, load
+from streambench.results.several import Runs, load_several
 from streambench.results.tables import SUMMARY_CSV, SUMMARY_JSON, Summarised, to_csv, write_summary
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "SUMMARY_JSON",
     "Journal",
     "Run",
+    "Runs",
     "Summarised",
     "load",
+    "load_several",
     "slug",
     "to_csv",
     "write_summary",

@@ -48,6 +48,20 @@ class Run:
 
         return frames.requests_frame(self.records, self.header)
 
+    def chunks_of(self, model: str) -> Frame:
+        """The chunks of one model (its alias), made anew each time: all of them may be more than fit into memory."""
+        from streambench import frames
+
+        return frames.chunks_frame(self.records, self.header, model)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """By alias: those of the config, in its order, then any others that have records."""
+        from streambench import frames
+
+        seen = dict.fromkeys(record.ticket.model for record in self.records)
+        return tuple(dict.fromkeys((*frames.model_order(self.header.config), *seen)))
+
     @cached_property
     def chunks(self) -> Frame:
         """One row a chunk: see `frames.chunks_frame`."""

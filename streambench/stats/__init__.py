@@ -38,7 +38,7 @@ from streambench.stats.quality import (
     warming,
 )
 from streambench.stats.ranking import Place, rank
-from streambench.stats.runs import Change, Shift, Verdict, change, corrected_changes, decide, shifts, within
+from streambench.stats.runs import Change, Decision, Shift, Verdict, change, corrected_changes, decide, shifts, within
 from streambench.stats.signed_rank import MIN_PROMPTS, Typical, typical
 from streambench.stats.throughput import Throughput, good_requests, throughput
 from streambench.stats.wording import PHRASES, in_words
@@ -51,6 +51,7 @@ __all__ = [
     "STATISTICS",
     "Change",
     "Comparison",
+    "Decision",
     "Estimate",
     "Pairs",
     "Place",

@@ -1,0 +1,230 @@
+"""What a run must keep, as short texts such as `ttft_p95_ms: < 800`: one syntax for `assert:` in a config and --assert.
+
+Pure: a text becomes an Assertion or an AssertionTextError that says what is accepted. `verdicts` tries them on a run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from streambench.findings import FINDINGS
+from streambench.health import OUTCOMES
+from streambench.metrics import METRICS, Metric
+
+Statistic = Literal["mean", "p50", "p90", "p95", "p99"]
+Kind = Literal["metric", "error_rate", "goodput", "no", "change"]
+
+STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
+FAILED = "failed"
+"""Under `no`: any outcome but `ok`."""
+REGRESSION = "regression"
+BASELINE = "baseline"
+
+LATENCY = "`< NUMBER` in ms, as in `< 800`, or `< 10%` for how much worse than a baseline it may be"
+SPEED = "`> NUMBER`, as in `> 40`, or `< 10%` for how much worse than a baseline it may be"
+CHANGE = "how much worse than the baseline it may be, as in 10%"
+SHARE = "`< SHARE`, as in `< 1%`"
+GOODPUT = "`> 2 with ttft_ms < 800, e2e_ms < 5000` a second, or `> 95% with ...` of all requests"
+BAD = f"a list from {FAILED}, {', '.join(name for name in OUTCOMES if name != 'ok')}, {', '.join(FINDINGS)}"
+KEYS = (
+    "METRIC_STATISTIC as in ttft_p95_ms, error_rate, goodput, no, regression; metrics: "
+    f"{', '.join(metric.name for metric in METRICS)}; statistics: {', '.join(STATISTICS)}"
+)
+
+_METRIC_KEYS: Mapping[str, tuple[Metric, Statistic]] = {
+    f"{metric.name}_{statistic}{unit}": (metric, statistic)
+    for metric in METRICS
+    for statistic in STATISTICS
+    for unit in (("", "_ms") if metric.unit == "ms" else ("",))
+}
+_LIMIT = re.compile(r"(?P<operator><=|>=|<|>)?\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|ms|s|tok/s)?", re.ASCII)
+_TEXT = re.compile(r"\s*(?P<key>[\w.]+)\s*(?:[:=]\s*|(?=[<>]))(?P<value>.*)", re.ASCII | re.DOTALL)
+_UNIT_MS = {"ms": 1.0, "s": 1_000.0, None: 1.0}
+
+
+class AssertionTextError(ValueError):
+    """A text that is no assertion: what is wrong, what stood there, what is accepted."""
+
+    def __init__(self, message: str, accepted: str, found: Any = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.accepted = accepted
+        self.found = found
+
+
+@dataclass(frozen=True, slots=True)
+class Assertion:
+    """One thing that each model must keep. Limits are in the metric's unit; shares and changes are parts of 1."""
+
+    key: str
+    text: str
+    kind: Kind
+    metric: Metric | None = None
+    statistic: Statistic = "p50"
+    at_most: float | None = None
+    at_least: float | None = None
+    is_share: bool = False
+    """Of goodput: the limit is a share of the requests, not a rate."""
+    names: tuple[str, ...] = ()
+    """Under `no`: outcomes and findings that may not occur."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Of goodput: the most that each metric may be for a request to be good, by column."""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.text}"
+
+
+def parse(key: str, value: Any) -> Assertion:
+    """Raises AssertionTextError."""
+    if key == "error_rate":
+        return _error_rate(key, value)
+    if key == "goodput":
+        return _goodput(key, value)
+    if key == "no":
+        return _no(key, value)
+    metric, statistic = _metric_of(key)
+    text = _text(value, LATENCY if metric.better == "lower" else SPEED)
+    operator, number, unit = _limit(text, LATENCY if metric.better == "lower" else SPEED)
+    if unit == "%":
+        return _change(key, text, metric, statistic)
+    return _absolute(key, text, (metric, statistic), (operator, number, unit))
+
+
+def parse_change(key: str, value: Any) -> Assertion:
+    """One of `regression:`. Raises AssertionTextError."""
+    metric, statistic = _metric_of(key, in_regression=True)
+    return _change(f"{REGRESSION}.{key}", _text(value, CHANGE), metric, statistic)
+
+
+def parse_text(text: str) -> Assertion:
+    """`key: value` or `key < value`, as on the command line. Raises AssertionTextError."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise AssertionTextError("is no assertion", "`KEY: LIMIT`, as in `ttft_p95_ms: < 800`", text)
+    key, value = match["key"], match["value"].strip()
+    if key.startswith(f"{REGRESSION}."):
+        return parse_change(key.removeprefix(f"{REGRESSION}."), value)
+    return parse(key, value)
+
+
+def parse_at(path: tuple[str, ...], value: Any) -> Assertion:
+    """One of `entries`. Raises AssertionTextError."""
+    return parse_change(path[1], value) if len(path) > 1 else parse(path[0], value)
+
+
+def parse_all(stated: Mapping[str, Any]) -> tuple[list[Assertion], str | None]:
+    """The assertions of a config's `assert:` and its baseline's path. Raises AssertionTextError."""
+    found = [parse_at(path, value) for path, value in entries(stated)]
+    regression = stated.get(REGRESSION)
+    baseline = regression.get(BASELINE) if isinstance(regression, dict) else None
+    return found, None if baseline is None else str(baseline)
+
+
+def entries(stated: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path under `assert`, value) of every assertion; a baseline is none."""
+    for key, value in stated.items():
+        if key == REGRESSION and isinstance(value, dict):
+            yield from (((key, inner), limit) for inner, limit in value.items() if inner != BASELINE)
+        elif key != REGRESSION:
+            yield (key,), value
+
+
+def needs_baseline(assertions: list[Assertion]) -> bool:
+    return any(each.kind == "change" for each in assertions)
+
+
+# --- each kind
+
+
+def _metric_of(key: str, *, in_regression: bool = False) -> tuple[Metric, Statistic]:
+    found = _METRIC_KEYS.get(key)
+    if found is None:
+        keys = f"METRIC_STATISTIC as in ttft_p50; {KEYS.partition('; ')[2]}; baseline" if in_regression else KEYS
+        raise AssertionTextError("is no metric with a statistic", keys)
+    if found[0].better is None:
+        raise AssertionTextError("has no better and worse", KEYS)
+    return found
+
+
+def _absolute(
+    key: str, text: str, what: tuple[Metric, Statistic], limit: tuple[str | None, float, str | None]
+) -> Assertion:
+    metric, statistic = what
+    operator, number, unit = limit
+    accepted = LATENCY if metric.better == "lower" else SPEED
+    if operator is None or (operator[0] == "<") != (metric.better == "lower"):
+        raise AssertionTextError(f"needs an operator: {metric.label} is better {metric.better}", accepted, text)
+    if metric.unit == "ms":
+        if unit not in _UNIT_MS:
+            raise AssertionTextError("is of another unit", accepted, text)
+        return Assertion(key, text, "metric", metric, statistic, at_most=number * _UNIT_MS[unit])
+    if unit not in (None, metric.unit):
+        raise AssertionTextError("is of another unit", accepted, text)
+    return Assertion(key, text, "metric", metric, statistic, at_least=number)
+
+
+def _change(key: str, text: str, metric: Metric, statistic: Statistic) -> Assertion:
+    operator, number, unit = _limit(text, CHANGE)
+    if unit != "%" or operator not in (None, "<", "<="):
+        raise AssertionTextError("is no such limit", CHANGE, text)
+    return Assertion(key, text, "change", metric, statistic, at_most=number / 100)
+
+
+def _error_rate(key: str, value: Any) -> Assertion:
+    text = _text(value, SHARE)
+    operator, number, unit = _limit(text, SHARE)
+    part = number / 100 if unit == "%" else number
+    if operator not in ("<", "<=") or unit not in (None, "%") or part > 1:
+        raise AssertionTextError("is no such limit", SHARE, text)
+    return Assertion(key, text, "error_rate", at_most=part)
+
+
+def _goodput(key: str, value: Any) -> Assertion:
+    text = _text(value, GOODPUT)
+    head, _, tail = text.partition(" with ")
+    operator, number, unit = _limit(head.strip(), GOODPUT)
+    if operator not in (">", ">=") or unit not in (None, "%"):
+        raise AssertionTextError("is no such limit", GOODPUT, text)
+    limits = dict(_condition(part, text) for part in re.split(r",|\band\b", tail) if part.strip())
+    if not limits:
+        raise AssertionTextError("does not say when a request is good", GOODPUT, text)
+    least = number / 100 if unit == "%" else number
+    return Assertion(key, text, "goodput", at_least=least, is_share=unit == "%", limits=limits)
+
+
+def _condition(part: str, text: str) -> tuple[str, float]:
+    name, operator, limit = part.partition("<")
+    metric = next((one for one in METRICS if name.strip() in (one.name, one.column)), None)
+    if metric is None or metric.of is None or metric.unit != "ms" or not operator:
+        raise AssertionTextError(f"`{part.strip()}` is no limit of a request", GOODPUT, text)
+    _, number, unit = _limit(f"<{limit}".strip(), GOODPUT)
+    if unit not in _UNIT_MS:
+        raise AssertionTextError("is of another unit", GOODPUT, text)
+    return metric.column, number * _UNIT_MS[unit]
+
+
+def _no(key: str, value: Any) -> Assertion:
+    listed = value if isinstance(value, list) else str(value or "").split(",")
+    names = tuple(str(name).strip() for name in listed if str(name).strip())
+    unknown = [name for name in names if name not in {FAILED, *OUTCOMES, *FINDINGS} - {"ok"}]
+    if unknown or not names:
+        raise AssertionTextError(
+            "is no outcome or finding" if unknown else "names nothing", BAD, ", ".join(unknown) or None
+        )
+    return Assertion(key, ", ".join(names), "no", names=names)
+
+
+def _text(value: Any, accepted: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        raise AssertionTextError("is no limit (a text that starts with > needs quotes)", accepted, value)
+    return str(value).strip()
+
+
+def _limit(text: str, accepted: str) -> tuple[str | None, float, str | None]:
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise AssertionTextError("is no limit", accepted, text)
+    return match["operator"], float(match["number"]), match["unit"]

@@ -1,0 +1,193 @@
+"""Assertions tried on a run, for each model: held, failed or undecided, with the numbers in a sentence.
+
+A decision is made only where the whole 95 % interval agrees; a sample that is too small decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from streambench.assertions import FAILED, Assertion
+from streambench.clock import NS
+from streambench.findings import findings, thresholds_of
+from streambench.metrics import METRICS, NS_PER_MS
+from streambench.stats import Decision, Share, decide, estimate, sample, share, shown, within
+from streambench.verdicts.answers import Answers, answers_of
+from streambench.verdicts.comparing import changes_of
+from streambench.verdicts.likeness import differences
+
+if TYPE_CHECKING:
+    from streambench.results import Run
+
+FAILED_CODE = 1
+UNDECIDED_CODE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One assertion tried on one model."""
+
+    assertion: str
+    model: str
+    decision: Decision
+    why: str
+
+
+def decide_all(
+    run: Run, assertions: Sequence[Assertion], baseline: Run | None = None, *, unlike_too: bool = False
+) -> list[Judged]:
+    """Every assertion on every model of the run, in the assertions' order.
+
+    Changes are from `baseline`, and undecided without one, or where it is unlike the run (unless `unlike_too`). What
+    cannot be decided of a model that only fails has failed.
+    """
+    models = answers_of(run)
+    broken = {
+        model: f"every one of {each.asked} requests failed" for model, each in models.items() if _only_fails(each)
+    }
+    changed = iter(
+        _changes(run, models, [each for each in assertions if each.kind == "change"], baseline, unlike_too=unlike_too)
+    )
+    found = [
+        judged
+        for assertion in assertions
+        for judged in (
+            [next(changed) for _ in models]
+            if assertion.kind == "change"
+            else [_tried(assertion, answers, run) for answers in models.values()]
+        )
+    ]
+    return [
+        replace(each, decision="failed", why=broken[each.model])
+        if each.model in broken and each.decision == "undecided"
+        else each
+        for each in found
+    ]
+
+
+def exit_code(judged: Iterable[Judged], undecided: int = UNDECIDED_CODE) -> int:
+    """1 where any failed, else `undecided` where any is, else 0."""
+    decisions = {each.decision for each in judged}
+    return FAILED_CODE if "failed" in decisions else undecided if "undecided" in decisions else 0
+
+
+def _only_fails(answers: Answers) -> bool:
+    """Then there is nothing to measure, which is no lack of a sample."""
+    return answers.asked > 0 and answers.failed == answers.asked
+
+
+def _tried(assertion: Assertion, answers: Answers, run: Run) -> Judged:
+    found = {"error_rate": _errors, "goodput": _goodput, "no": _none_of}.get(assertion.kind, _absolute)
+    decision, why = found(assertion, answers, run)
+    return Judged(str(assertion), answers.model, decision, why)
+
+
+def _absolute(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision, str]:
+    metric = assertion.metric
+    if metric is None:
+        raise AssertionError(f"{assertion} has no metric")
+    found = estimate(sample(*answers.values(metric)), assertion.statistic)
+    decision = within((found.value, found.low, found.high), assertion.at_most, assertion.at_least)
+    lag = _lag_ms(run) if metric.unit == "ms" else None
+    why = f"{metric.label} {assertion.statistic} {shown(found, metric.unit, lag)}"
+    if found.value is not None and found.interval_needs:
+        why += f"; its interval needs {found.interval_needs}, there are {found.n} of {found.clusters}"
+    return decision, why
+
+
+def _errors(assertion: Assertion, answers: Answers, _: Run) -> tuple[Decision, str]:
+    found = share(answers.failed, answers.asked)
+    decision = within((found.value, found.low, found.high), assertion.at_most)
+    return decision, f"{found.k} of {found.n} requests failed{_ends(found)}"
+
+
+def _none_of(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision, str]:
+    if not answers.asked:
+        return "undecided", "no request was measured"
+    seen = Counter[str](outcome for outcome in answers.outcomes if outcome != "cancelled")
+    if FAILED in assertion.names:
+        seen[FAILED] = answers.failed
+    limits = thresholds_of(run.header.config)
+    seen.update(name for record in answers.records for name in {one.name for one in findings(record, limits)})
+    bad = [f"{seen[name]} {name}" for name in assertion.names if seen[name]]
+    return ("failed", f"{', '.join(bad)} of {answers.asked}") if bad else ("held", f"none in {answers.asked} requests")
+
+
+def _goodput(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision, str]:
+    """The share of good requests has Wilson's interval; the rate is that share of the requests a second."""
+    found = share(_good(answers, assertion.limits), answers.asked)
+    if assertion.is_share:
+        decision = within((found.value, found.low, found.high), at_least=assertion.at_least)
+        return decision, f"{found.k} of {found.n} requests were good{_ends(found)}"
+    seconds = _measured_s(run)
+    if found.value is None or found.low is None or found.high is None or not seconds:
+        return "undecided", "the measured window has no length, or no request was measured"
+    rate, low, high = (part * found.n / seconds for part in (found.value, found.low, found.high))
+    why = f"{rate:.3g} good requests a second (95 % interval {low:.3g} to {high:.3g}), {found.k} of {found.n}"
+    return within((rate, low, high), at_least=assertion.at_least), why
+
+
+def _good(answers: Answers, limits: Mapping[str, float]) -> int:
+    metrics = [(metric, limits[metric.column]) for metric in METRICS if metric.column in limits]
+    return sum(
+        all((value := metric.value(record)) is not None and value <= limit for metric, limit in metrics)
+        for record in answers.ok
+    )
+
+
+def _changes(
+    run: Run,
+    models: Mapping[str, Answers],
+    assertions: Sequence[Assertion],
+    baseline: Run | None,
+    *,
+    unlike_too: bool,
+) -> list[Judged]:
+    why = _no_baseline(run, baseline, unlike_too=unlike_too)
+    if not assertions or why or baseline is None:
+        return [Judged(str(each), model, "undecided", why) for each in assertions for model in models]
+    before = answers_of(baseline)
+    pairs = [(before.get(model) or Answers(model, (), ()), answers) for model, answers in models.items()]
+    wanted = [(each.metric, each.statistic) for each in assertions if each.metric is not None]
+    found = {(each.model, each.metric, each.statistic): each for each in changes_of(pairs, wanted)}
+    verdicts = []
+    for each in assertions:
+        for model in models:
+            column = each.metric.column if each.metric else ""
+            verdict = decide(found[model, column, each.statistic], each.at_most or 0.0)
+            verdicts.append(Judged(str(each), model, verdict.decision, verdict.why.removeprefix(f"{model}: ")))
+    return verdicts
+
+
+def _no_baseline(run: Run, baseline: Run | None, *, unlike_too: bool) -> str:
+    if baseline is None:
+        return "there is no baseline"
+    unlike = [] if unlike_too else differences(baseline.header, run.header)
+    if unlike:
+        return f"the baseline is of another kind: {', '.join(each.field for each in unlike)}"
+    return ""
+
+
+def _ends(found: Share) -> str:
+    if found.low is None or found.high is None:
+        return ""
+    return f" (95 % interval {100 * found.low:.2g} to {100 * found.high:.2g} %)"
+
+
+def _lag_ms(run: Run) -> float | None:
+    lag = run.end.client_lag_ns.get("p50") if run.end is not None else None
+    return None if lag is None else lag / NS_PER_MS
+
+
+def _measured_s(run: Run) -> float | None:
+    end = run.end
+    if end is None:
+        return None
+    if end.measured_ns is not None:
+        return end.measured_ns / NS
+    if end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
+        return None
+    return (end.measure_ended_at_ns - end.measure_started_at_ns) / NS

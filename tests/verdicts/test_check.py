@@ -1,0 +1,264 @@
+"""`streambench check`, the assertions of a config, and the forms in which verdicts are told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as Xml
+
+import pytest
+
+from streambench.assertions import parse_text
+from streambench.cli import commands
+from streambench.cli.gate import STEP_SUMMARY
+from streambench.config import load_config
+from streambench.errors import ConfigError, ResultsError
+from streambench.records import AttemptRecord, Failure
+from streambench.report import doubts_markdown, doubts_terminal, junit_xml, verdict_markdown, verdict_terminal
+from streambench.testing import make_record
+from streambench.verdicts import Doubt, Judged, decide_all, doubts
+from verdicts.made import MODELS, header, noisy, run_of, written
+
+REFUSED = Failure("http_error", "slow down", status=429)
+HOSTILE = Judged("no: failed", "<b>\x1b[31m|@all ]]>\ufffe", "failed", "& \"' [x](http://evil.example)")
+
+
+@pytest.fixture(autouse=True)
+def no_step_summary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where these tests run in CI themselves."""
+    monkeypatch.delenv(STEP_SUMMARY, raising=False)
+
+
+def call(*arguments: str) -> Any:
+    return commands.main(list(arguments), standalone_mode=False)
+
+
+def decisions(text: str, records: list[AttemptRecord], **end: Any) -> list[str]:
+    return [each.decision for each in decide_all(run_of(records, **end), [parse_text(text)])]
+
+
+def failing(count: int, of: int) -> list[AttemptRecord]:
+    """Of one model; the first ones failed."""
+    bad = [make_record(seq=seq, kinds="", at_ms=(), failure=REFUSED) for seq in range(count)]
+    return bad + [make_record(seq=seq) for seq in range(count, of)]
+
+
+# --- each kind
+
+
+@pytest.mark.parametrize(
+    ("text", "decision"),
+    [
+        ("ttft_p50_ms: < 800", "held"),
+        ("ttft_p50_ms: < 200", "failed"),
+        ("ttft_p50_ms: < 412", "undecided"),
+        ("ttft_p95_ms: < 2s", "held"),
+        ("ttft_p99_ms: < 2s", "undecided"),
+        ("chunk_gap_p50: < 30", "held"),
+        ("error_rate: < 5%", "held"),
+        ("error_rate: < 1%", "undecided"),
+        ("no: failed, truncated", "held"),
+        ("goodput: > 90% with ttft_ms < 5000", "held"),
+        ("goodput: > 90% with ttft_ms < 50", "failed"),
+        ("goodput: > 10 with ttft_ms < 5000", "held"),
+        ("goodput: > 100 with ttft_ms < 5000", "failed"),
+        ("ttft_p50: < 10%", "undecided"),
+    ],
+)
+def test_a_run_of_known_answer(text: str, decision: str) -> None:
+    """TTFT p50 about 412 ms, gaps 20 ms, 180 requests in 10 s, none failed; there is no baseline and no p99."""
+    assert decisions(text, noisy(1, models=("alpha",)))[0] == decision
+
+
+def test_failed_requests_count() -> None:
+    """30 of 100 (95 % interval 22 to 40 %)."""
+    assert decisions("error_rate: < 20%", failing(30, 100))[0] == "failed"
+    assert decisions("error_rate: < 50%", failing(30, 100))[0] == "held"
+    assert decisions("no: http_error", failing(1, 100))[0] == "failed"
+
+
+def test_what_was_never_asked_is_undecided() -> None:
+    """The other three models of the config have no request."""
+    for text in ("error_rate: < 5%", "no: failed", "ttft_p50: < 1s", "goodput: > 1 with e2e < 1s"):
+        assert decisions(text, failing(0, 100))[1:] == ["undecided"] * 3
+
+
+def test_an_unlike_baseline_decides_nothing() -> None:
+    """And the field is named."""
+    base = run_of(noisy(2), head=header(suite={"hash": "f" * 16}))
+    judged = decide_all(run_of(noisy(1)), [parse_text("ttft_p50: < 10%")], base)
+    assert {each.decision for each in judged} == {"undecided"}
+    assert judged[0].why == "the baseline is of another kind: suite.hash"
+
+
+# --- the command
+
+
+def test_check_takes_the_runs_own_assertions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From its header, with its baseline."""
+    base = written(tmp_path, noisy(1))
+    asserted = {"error_rate": "< 5%", "regression": {"baseline": base, "ttft_p50": "10%"}}
+    run = written(tmp_path, noisy(3, slowed="gamma"), header(config={"assertions": asserted}))
+    assert call("check", run) == 1
+    out = capsys.readouterr().out
+    assert "Assertions: 1 failed (gamma), 7 held" in out
+
+
+@pytest.mark.parametrize(
+    ("records", "end", "arguments", "code"),
+    [
+        (noisy(1), {}, ("--assert", "ttft_p50: < 1s"), 0),
+        (noisy(1), {}, ("--assert", "ttft_p50: < 10ms"), 1),
+        (noisy(1), {}, ("--assert", "ttft_p99: < 1s"), 4),
+        (noisy(1), {}, ("--assert", "ttft_p99: < 1s", "--undecided", "pass"), 0),
+        (noisy(1), {"status": "budget"}, ("--assert", "ttft_p50: < 10ms"), 3),
+        (failing(5, 5), {}, (), 1),
+    ],
+)
+def test_exit_codes(records: Any, end: Any, arguments: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    """0 held, 1 failed or a model had only failures, 3 incomplete, 4 undecided."""
+    run = written(tmp_path, records, end=replace(run_of([]).end, **end))  # type: ignore[type-var]
+    assert call("check", run, *arguments) == code
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path: Path) -> None:
+    """Exit code 2."""
+    with pytest.raises(ResultsError, match="is no run") as caught:
+        call("check", str(tmp_path))
+    assert caught.value.exit_code == 2
+
+
+def test_json_has_verdicts_and_doubts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One entry a run."""
+    call("check", written(tmp_path, noisy(1)), "--assert", "no: failed", "--format", "json")
+    (run,) = json.loads(capsys.readouterr().out)["runs"]
+    assert [each["decision"] for each in run["assertions"]] == ["held"] * 4
+    assert run["doubts"] == []
+
+
+def test_junit_and_the_step_summary_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case for each model; the summary is appended to."""
+    monkeypatch.setenv(STEP_SUMMARY, str(tmp_path / "summary.md"))
+    (tmp_path / "summary.md").write_text("before\n")
+    run = written(tmp_path / "runs", noisy(1))
+    call("check", run, "--assert", "ttft_p50: < 10ms", "--junit", str(tmp_path / "junit.xml"))
+    suite = Xml.parse(tmp_path / "junit.xml").getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("4", "4", "0")
+    assert [case.get("classname") for case in suite] == list(MODELS)
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("before\n## ")
+    assert "### Assertions" in summary
+
+
+def test_an_undecided_case_is_skipped_in_junit() -> None:
+    """So that a CI shows it as neither."""
+    suite = Xml.fromstring(junit_xml("run", [Judged("a: < 1", "m", "undecided", "too few")]))[0]
+    assert suite[0][0].tag == "skipped"
+
+
+def test_hostile_text_is_inert_in_every_form() -> None:
+    """XML can be read back and holds no control; no escape, tag, mention or link anywhere else."""
+    xml = junit_xml("\x1b<x>", [HOSTILE])
+    assert Xml.fromstring(xml)[0][0].get("classname") == "<b>\\x1b[31m|@all ]]>\\ufffe"
+    doubt = Doubt("too_few", HOSTILE.model + HOSTILE.why)
+    for text in (verdict_terminal([HOSTILE], 80), doubts_terminal([doubt], 80)):
+        assert "\x1b" not in text
+    for text in (verdict_markdown([HOSTILE]), doubts_markdown([doubt])):
+        for bad in ("\x1b", "<b>", "@all", "http://", "[x]("):
+            assert bad not in text
+
+
+# --- the config
+
+
+CONFIG = """
+gateways: {hub: {base_url: "https://gateway.example/v1", api_key: none}}
+models: [big]
+prompts: [Hi]
+assert:
+"""
+
+
+def asserted(folder: Path, text: str) -> Any:
+    (folder / "c.yaml").write_text(CONFIG + text)
+    return load_config(folder / "c.yaml", env={})
+
+
+def test_assertions_of_a_config_are_in_its_masked_form(tmp_path: Path) -> None:
+    """So the header has them; the baseline by its whole path."""
+    base = written(tmp_path / "runs", [])
+    config = asserted(tmp_path, f"  ttft_p95_ms: '< 800'\n  regression: {{baseline: '{base}', ttft_p50: 10%}}\n")
+    assert config.masked()["assertions"] == {
+        "ttft_p95_ms": "< 800",
+        "regression": {"baseline": base, "ttft_p50": "10%"},
+    }
+
+
+def test_a_config_without_assertions_has_none_in_its_header(tmp_path: Path) -> None:
+    """So runs of before can still be resumed."""
+    (tmp_path / "c.yaml").write_text(CONFIG.replace("assert:", ""))
+    assert "assertions" not in load_config(tmp_path / "c.yaml", env={}).masked()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "where"),
+    [
+        ("  ttft_p5: '< 800'", 6, "assert.ttft_p5"),
+        ("  error_rate: < 1%\n  ttft_p50: '> 3'", 7, "assert.ttft_p50"),
+        ("  no: [slow]", 6, "assert.no"),
+        ("  regression: {ttft_p50: 10%}", 6, "assert.regression.baseline"),
+        ("  regression: {baseline: nowhere, ttft_p50: 10%}", 6, "assert.regression.baseline"),
+        ("  regression: {baseline: ., ttft_p50: 10%}", 6, "assert.regression.baseline"),
+        ("  regression: {baseline: ., goodput: 10%}", 6, "assert.regression.goodput"),
+        ("  regression: 10%", 6, "assert.regression"),
+        ("  ttft_p50: < 10%", 6, "assert.regression.baseline"),
+        ("  - ttft", 5, "assert"),
+    ],
+)
+def test_a_wrong_assertion_is_told_at_load(tmp_path: Path, text: str, line: int, where: str) -> None:
+    """With file, line, key and what is accepted; before a request is paid for."""
+    with pytest.raises(ConfigError) as caught:
+        asserted(tmp_path, text + "\n")
+    problem = next(each for each in caught.value.problems if each.where == where)
+    assert problem.accepted
+    assert problem.line in (line, line - 1)
+
+
+# --- good enough to quote?
+
+
+def kinds(records: list[AttemptRecord], **end: Any) -> set[str]:
+    return {doubt.kind for doubt in doubts(run_of(records, **end))}
+
+
+def test_a_sound_run_has_no_doubts() -> None:
+    """36 prompts, five repeats, four models, no trend."""
+    assert kinds(noisy(1)) == set()
+
+
+def test_each_doubt_is_found_where_it_is_planted() -> None:
+    """One at a time."""
+    sound = noisy(1)
+    failed = [replace(r, failure=REFUSED) if r.ticket.model == "beta" and r.ticket.seq % 3 else r for r in sound]
+    assert "too_few" in kinds(noisy(1, prompts=3))
+    assert "incomplete" in kinds(sound, status="budget")
+    assert "clock" in kinds(sound, clock_steps=2)
+    assert "uneven_failures" in kinds(failed)
+    lag = {"n": 9, "p50": 0, "p90": 0, "p99": 400_000_000, "max": 400_000_000}
+    assert "client_lag" in kinds(noisy(1, slowed="gamma", factor=1.5), client_lag_ns=lag)
+    assert {d.kind for d in doubts(run_of(sound, head=header(simulated=("alpha",))))} == {"simulated"}
+
+
+def test_a_first_repeat_that_is_slower_is_a_cache() -> None:
+    """Each prompt's first answer takes twice as long."""
+    first = {r.ticket.seq for r in noisy(1) if r.ticket.repeat == 0}
+    slow = {r.ticket.seq: r for r in noisy(1, factor=2.0, slowed="alpha")}
+    records = [slow[r.ticket.seq] if r.ticket.seq in first else r for r in noisy(1, models=("alpha",))]
+    assert "cache" in kinds(records)
+
+
+def test_an_empty_run_is_doubted_not_a_crash() -> None:
+    """Nothing was measured."""
+    assert "too_few" in kinds([])
