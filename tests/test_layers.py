@@ -91,8 +91,15 @@ ROOMS: tuple[Room, ...] = (
     room(4, "runner"),
     room(4, "resume"),
     room(4, "stats", pandas="takes the frames that frames makes", numpy="counts on the columns of those frames"),
+    room(
+        4,
+        "plots",
+        "matplotlib",
+        pandas="takes the frames that frames makes",
+        numpy="counts on the columns of those frames",
+    ),
     room(4, "engines"),
-    room(5, "report", "rich"),
+    room(5, "report", "rich", "jinja2"),
     room(
         5,
         "simulator",

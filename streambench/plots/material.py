@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from streambench import frames
-from streambench.health import thresholds_of
+from streambench.findings import thresholds_of
 from streambench.plots.style import Look
 from streambench.plots.text import labels, of
 

@@ -9,7 +9,8 @@ from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
-from streambench.health import FINDINGS, OUTCOMES
+from streambench.findings import FINDINGS
+from streambench.health import OUTCOMES
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import Material
