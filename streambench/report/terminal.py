@@ -112,7 +112,7 @@ def render(summary: Summary, folder: Path | None = None, *, width: int, colour: 
         console.print(_table(summary.models, band, console.width), "")
     for block in _blocks(summary.models):
         _print_block(console, block)
-    for note in _notes(summary):
+    for note in notes(summary):
         console.print(Text(note, overflow="fold"))
     if folder is not None:
         # Whole on one line, however long, so that it can be copied.
@@ -280,7 +280,7 @@ def _share(row: _Told) -> str:
     return f"{row.requests} of {row.model.requests}"
 
 
-def _notes(summary: Summary) -> Iterator[str]:
+def notes(summary: Summary) -> Iterator[str]:
     """What must be known to read the table, each a paragraph."""
     if not summary.complete:
         done = sum(model.requests for model in summary.models)
