@@ -31,7 +31,7 @@ PAIR_WORK = 80_000_000
 LEAST_PROMPTS = 60
 
 GAP, WITH_FAILURES = "chunk_gap_ms", "ttft_with_failures_ms"
-UNITS: Mapping[str, str] = {metric.column: metric.unit for metric in METRICS} | {WITH_FAILURES: "ms"}
+UNITS: Mapping[str, str] = {**{metric.column: metric.unit for metric in METRICS}, WITH_FAILURES: "ms"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ class Board:
     @property
     def requests(self) -> int:
         return sum(row.model.requests for row in self.rows)
+
+    def resolution(self, metric: str, row: Row) -> float | None:
+        """What of an estimate is not measured, in its unit: our lag, and of a speed what it makes of the time."""
+        if UNITS[metric] == "ms" or self.lag_ms is None:
+            return self.lag_ms
+        speed, start, end = (row.estimates[f"{name}:p50"].value for name in (metric, "ttft_ms", "e2e_ms"))
+        if speed is None or start is None or end is None or end <= start:
+            return None
+        return speed * self.lag_ms / (end - start)
 
     def row(self, name: str) -> Row:
         return self._by_name[name]

@@ -31,9 +31,9 @@ class Cell:
     value: float | None = None
 
 
-def estimate_cell(found: Estimate, unit: str, lag_ms: float | None) -> Cell:
-    """The number without its unit, which is in the table's head."""
-    text, _, aside = stats.shown(found, "", lag_ms if unit == "ms" else None).partition("(")
+def estimate_cell(found: Estimate, resolution: float | None) -> Cell:
+    """The number without its unit, which is in the table's head; no digit is below `resolution`."""
+    text, _, aside = stats.shown(found, "", resolution).partition("(")
     text, aside = text.strip(), aside.removesuffix(")").strip()
     if found.value is None:
         return Cell(text, aside)
@@ -56,7 +56,7 @@ def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
                 "place": places[name].shown if name in places else DASH,
                 "order": position,
                 "ok": _ok(row),
-                "cells": [estimate_cell(row.estimates[c.key], UNITS[c.metric], board.lag_ms) for c in COLUMNS],
+                "cells": [estimate_cell(row.estimates[c.key], board.resolution(c.metric, row)) for c in COLUMNS],
                 "cost": _cost(row),
             }
             for position, name in enumerate(order)
@@ -111,7 +111,7 @@ def _versus(board: Board, metric: str, one: str, other: str) -> dict[str, str] |
         return None
     turned = pair.a != one
     difference = _turned(pair.difference) if turned else pair.difference
-    cell = estimate_cell(difference, UNITS[metric], board.lag_ms)
+    cell = estimate_cell(difference, board.resolution(metric, board.row(one)))
     sign = "+" if (difference.value or 0) > 0 else ""
     won = pair.lost if turned else pair.won
     verdict = "unsure" if pair.winner is None else "better" if pair.winner == one else "worse"
