@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streambench import stats
 from streambench.findings import thresholds_of
 from streambench.records import RunHeader
-from streambench.report.board import COMPARED, Board, Row
+from streambench.report.board import Board, Row
 from streambench.report.text import usd
 from streambench.stats import Place
 
@@ -49,7 +49,7 @@ def headline(board: Board, header: RunHeader) -> tuple[Line, ...]:
 
 
 def _lines(board: Board, header: RunHeader) -> Iterator[Line]:
-    for words in _ORDERED:
+    for words in _ORDERED if any(row.model.ok for row in board.rows) else _ORDERED[:1]:
         answer = _ordered(board, words)
         if words.metric == "output_tok_s":
             answer = f"{answer} {_stalls(board, header)}".strip()
@@ -78,7 +78,7 @@ def _silent(board: Board, words: _Words, places: Sequence[Place]) -> str:
     if not missing:
         return ""
     if not places and words.metric != "ttft_ms":
-        return f"Unknown: no answer gave {'a token count' if words.unit == 'tok/s' else 'it'}."
+        return f"Unknown: {'no answer came with the tokens and chunks it takes' if words.unit == 'tok/s' else 'no answer'}."
     if not places:
         return "No model gave a whole answer, so no latency is known."
     return f"No number for {listed(missing)}."
@@ -131,7 +131,8 @@ def _failures(board: Board) -> str:
     rest = f" {_count(len(others), 'other model')} had none." if others else ""
     counts = {row.name: (row.failed, row.asked) for row in board.rows}
     uneven = stats.uneven_failures(counts)
-    chance = "" if uneven or len(counts) < 2 else " That the models differ in this may be chance."
+    alike = len({row.failed / row.asked for row in board.rows if row.asked}) < 2
+    chance = "" if uneven or alike else " That the models differ in this may be chance."
     sure = " That is no chance: the models differ." if uneven else ""
     return f"{told}.{rest}{sure}{chance}"
 
@@ -180,6 +181,3 @@ def percent(part: float | None) -> str:
 
 def _count(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-__all__ = ["COMPARED", "Line", "headline", "listed", "percent"]

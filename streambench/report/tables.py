@@ -38,7 +38,7 @@ def estimate_cell(found: Estimate, resolution: float | None) -> Cell:
     if found.value is None:
         return Cell(text, aside)
     if math.isinf(found.value):
-        return Cell("never", "more failed than it leaves room for", math.inf)
+        return Cell("never", "too many failed", math.inf)
     return Cell(text, aside or "no interval", found.value)
 
 
@@ -49,6 +49,7 @@ def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
     return {
         "heads": [column.head for column in COLUMNS],
         "keys": [column.key for column in COLUMNS],
+        "priced": any(_cost(row).value is not None for row in board.rows),
         "rows": [
             {
                 "row": row,
@@ -69,7 +70,7 @@ def _ok(row: Row) -> Cell:
     found = stats.share(row.model.ok, row.model.requests)
     if found.value is None or found.low is None or found.high is None:
         return Cell("0/0", "none measured", None)
-    return Cell(f"{found.k}/{found.n}", f"{100 * found.low:.0f} to {100 * found.high:.0f} %", found.value)
+    return Cell(f"{found.k}/{found.n}", f"{100 * found.low:.0f} to {100 * found.high:.0f}\u00a0%", found.value)
 
 
 def _cost(row: Row) -> Cell:
