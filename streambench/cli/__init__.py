@@ -11,6 +11,7 @@ import click
 
 from streambench import __version__
 from streambench.cli.export import export
+from streambench.cli.report import report
 from streambench.cli.resume import resume
 from streambench.cli.run import run
 from streambench.cli.simulate import simulate
@@ -30,6 +31,7 @@ def commands() -> None:
 
 commands.add_command(run)
 commands.add_command(resume)
+commands.add_command(report)
 commands.add_command(export)
 commands.add_command(simulate)
 

@@ -10,27 +10,45 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streambench.report.live import LiveView, Progress
+    from streambench.report.markdown import render_markdown
+    from streambench.report.page import PAGE, check_trace_url, render_page, write_page
+    from streambench.report.sentences import Line, headline
+    from streambench.report.standings import Board, board
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
-    from streambench.report.terminal import render, show
+    from streambench.report.terminal import render, show, tell
     from streambench.report.text import inert
 
 __all__ = [
+    "PAGE",
+    "Board",
     "Estimate",
+    "Line",
     "LiveView",
     "ModelSummary",
     "Progress",
     "Summary",
+    "board",
+    "check_trace_url",
     "exit_code",
+    "headline",
     "inert",
     "render",
+    "render_markdown",
+    "render_page",
     "show",
     "summarise",
+    "tell",
+    "write_page",
 ]
 
 _HOMES = {
+    "standings": ("Board", "board"),
+    "sentences": ("Line", "headline"),
+    "markdown": ("render_markdown",),
+    "page": ("PAGE", "check_trace_url", "render_page", "write_page"),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
-    "terminal": ("render", "show"),
+    "terminal": ("render", "show", "tell"),
     "text": ("inert",),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from streambench.findings import FINDINGS, Finding, findings, thresholds_of
@@ -223,8 +224,8 @@ def _marked(offset_ns: Sequence[int], kinds: str) -> list[int]:
     kept = {place * (count - 1) // (MARKS - 3) for place in range(MARKS - 2)}
     generated = [place for place, kind in enumerate(kinds) if kind in GENERATED]
     if len(generated) > 1:
-        pairs = list(zip(generated, generated[1:], strict=False))
-        kept |= set(max(pairs, key=lambda pair: offset_ns[pair[1]] - offset_ns[pair[0]]))
+        before, after = max(pairwise(generated), key=lambda pair: offset_ns[pair[1]] - offset_ns[pair[0]])
+        kept |= {before, after}
     return sorted(kept)
 
 

@@ -26,15 +26,15 @@ from streambench.health import OUTCOMES
 from streambench.metrics import METRICS
 from streambench.records import KINDS
 from streambench.report import explorer as requests
-from streambench.report.board import Board, board
-from streambench.report.headline import headline, percent
 from streambench.report.names import lines_of, safe
+from streambench.report.sentences import headline, percent
+from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
+from streambench.results import write_whole
 
 if TYPE_CHECKING:
-    from streambench.report.summary import Summary
     from streambench.results import Run
 
 PAGE = "report.html"
@@ -44,13 +44,13 @@ WARNINGS = 20
 TRACE_ID = "{trace_id}"
 
 
-def render_page(run: Run, summary: Summary | None = None, trace_url: str | None = None) -> str:
+def render_page(run: Run, found: Board | None = None, trace_url: str | None = None) -> str:
     """The whole page; the same run gives the same bytes. Raises InputError for a `trace_url` that makes no links.
 
     Also of a run without requests, without an end, or with a torn journal: it says so.
     """
     check_trace_url(trace_url)
-    found = board(run, summary)
+    found = found or board(run)
     material = plots.Material.of(run)
     picked = requests.explorer(run.records)
     names = {row.model.model: row.name for row in found.rows}
@@ -64,7 +64,7 @@ def render_page(run: Run, summary: Summary | None = None, trace_url: str | None 
         csp=_policy(script),
         board=found,
         lines=headline(found, run.header),
-        alerts=list(_alerts(run, found)),
+        alerts=list(alerts(run, found)),
         leaderboard=leaderboard(found, {model.name: model.look.colour for model in material.models}),
         matrices=matrices(found),
         figures=[_figure(draw(material)) for draw in plots.FIGURES.values()],
@@ -82,16 +82,13 @@ def render_page(run: Run, summary: Summary | None = None, trace_url: str | None 
     )
 
 
-def write_page(run: Run, path: Path, summary: Summary | None = None, trace_url: str | None = None) -> Path:
+def write_page(run: Run, path: Path, found: Board | None = None, trace_url: str | None = None) -> None:
     """Writes the page to `path`, all of it or nothing. Raises InputError, DiskError."""
-    from streambench.results import write_whole
-
-    text = render_page(run, summary, trace_url)
+    text = render_page(run, found, trace_url)
     try:
         write_whole(path, text)
     except OSError as error:
         raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
-    return path
 
 
 def check_trace_url(pattern: str | None) -> None:
@@ -142,7 +139,7 @@ def _looks(material: plots.Material, names: Sequence[str]) -> Iterator[Any]:
     return (material.model(name) for name in names)
 
 
-def _alerts(run: Run, found: Board) -> Iterator[str]:
+def alerts(run: Run, found: Board) -> Iterator[str]:
     """What must be known before a number is read."""
     summary = found.summary
     if not summary.complete:
@@ -240,7 +237,11 @@ def _method(run: Run, found: Board) -> dict[str, Any]:
         "metrics": METRICS,
         "config": lines_of(config, CONFIG_LIMIT),
         "overrides": [safe(each, 200) for each in header.overrides],
-        "facts": {"seed": str(header.seed), "suite": safe(str(header.suite.get("hash", "-")), 80), "schema": header.schema}
+        "facts": {
+            "seed": str(header.seed),
+            "suite": safe(str(header.suite.get("hash", "-")), 80),
+            "schema": header.schema,
+        }
         | versions
         | host,
         "thinned": found.thinned,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench import stats
 from streambench.metrics import METRICS
-from streambench.report.board import COLUMNS, UNITS, Board, Row
+from streambench.report.standings import COLUMNS, UNITS, Board, Row
 from streambench.report.text import DASH, number, usd
 from streambench.stats import Comparison, Estimate
 

@@ -86,8 +86,8 @@
 
   const table = make("table");
   const headRow = make("tr");
-  for (const [name, kind] of [["No.", "n"], ["Model"], ["Prompt"], ["Outcome"], ["TTFT, ms", "n"], ["E2E, ms", "n"],
-    ["tok/s", "n"], ["longest gap, ms", "n"], ["Chunks", "n"], ["Findings"], ["Lane"]]) {
+  for (const [name, kind] of [["Lane"], ["No.", "n"], ["Model"], ["Prompt"], ["Outcome"], ["TTFT, ms", "n"], ["E2E, ms", "n"],
+    ["tok/s", "n"], ["longest gap, ms", "n"], ["Chunks", "n"], ["Findings"]]) {
     headRow.append(make("th", name, kind ? { scope: "col", class: kind } : { scope: "col" }));
   }
   const head = make("thead");
@@ -105,7 +105,12 @@
   };
   const rowOf = (row) => {
     const line = make("tr", null, { "data-seq": String(row.seq) });
-    line.append(make("td", String(row.seq), { class: "n" }));
+    const cell = make("td");
+    const button = make("button", "open", { type: "button", class: "open", "aria-expanded": "false",
+      "aria-label": `open request ${row.seq}` });
+    button.addEventListener("click", () => toggle(row, line, button));
+    cell.append(button);
+    line.append(cell, make("td", String(row.seq), { class: "n" }));
     line.append(isolated("th", data.models[row.model], { scope: "row" }));
     const repeat = row.repeat ? ` (repeat ${row.repeat + 1})` : "";
     line.append(isolated("td", data.prompts[row.prompt] + repeat));
@@ -113,12 +118,6 @@
     for (const value of row.numbers) line.append(make("td", shownNumber(value), { class: "n" }));
     line.append(make("td", String(row.chunks), { class: "n" }));
     line.append(make("td", row.findings.map(([kind]) => data.findings[kind]).join(", ")));
-    const cell = make("td");
-    const button = make("button", "open", { type: "button", class: "open", "aria-expanded": "false",
-      "aria-label": `open request ${row.seq}` });
-    button.addEventListener("click", () => toggle(row, line, button));
-    cell.append(button);
-    line.append(cell);
     return line;
   };
   const toggle = (row, line, button) => {

@@ -155,9 +155,7 @@ def board(run: Run, summary: Summary | None = None) -> Board:
 
 def _estimates(part: Frame, gaps: tuple[Sequence[float], Sequence[str]], seed: int) -> dict[str, Estimate]:
     samples = _samples(part, gaps)
-    return {
-        column.key: stats.estimate(samples[column.metric], column.statistic, abs(seed)) for column in COLUMNS
-    }
+    return {column.key: stats.estimate(samples[column.metric], column.statistic, abs(seed)) for column in COLUMNS}
 
 
 def _samples(part: Frame, gaps: tuple[Sequence[float], Sequence[str]]) -> dict[str, Sample]:

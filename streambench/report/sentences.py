@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from streambench import stats
 from streambench.findings import thresholds_of
 from streambench.records import RunHeader
-from streambench.report.board import Board, Row
+from streambench.report.standings import Board, Row
 from streambench.report.text import usd
 from streambench.stats import Place
 
@@ -78,7 +78,7 @@ def _silent(board: Board, words: _Words, places: Sequence[Place]) -> str:
     if not missing:
         return ""
     if not places and words.metric != "ttft_ms":
-        return f"Unknown: {'no answer came with the tokens and chunks it takes' if words.unit == 'tok/s' else 'no answer'}."
+        return "Unknown: no answer came with the chunks and the token count that it takes."
     if not places:
         return "No model gave a whole answer, so no latency is known."
     return f"No number for {listed(missing)}."
