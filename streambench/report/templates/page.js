@@ -94,7 +94,7 @@
   head.append(headRow);
   const list = make("tbody");
   table.append(head, list);
-  const wide = make("div", null, { class: "wide", tabindex: "0", role: "region", "aria-labelledby": "requests-h" });
+  const wide = make("div", null, { class: "wide", tabindex: "0", role: "region", "aria-label": "Requests, table" });
   wide.append(table);
   home.append(wide);
 
