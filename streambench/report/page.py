@@ -118,8 +118,8 @@ def _asset(name: str) -> str:
 
 
 def _dark() -> str:
-    """Marks in a model's colour turn with the figures."""
-    return f"@media screen and (prefers-color-scheme: dark) {{\n{plots.dark_css('.mark ')}}}\n"
+    """Without a scope: what `<use>` draws lies in a tree of its own, where no selector with an ancestor reaches."""
+    return f"@media screen and (prefers-color-scheme: dark) {{\n{plots.dark_css()}}}\n"
 
 
 def _policy(script: str) -> str:
