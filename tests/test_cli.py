@@ -235,7 +235,7 @@ def test_a_healthy_run_exits_with_0(healthy: Ran) -> None:
 
 def test_it_leaves_its_files(healthy: Ran) -> None:
     """In a folder of the run's own, named after it."""
-    names = {"run.json", "records.jsonl", "end.json", "summary.json", "summary.csv"}
+    names = {"run.json", "records.jsonl", "end.json", "summary.json", "summary.csv", "report.html"}
     assert {file.name for file in healthy.folder.iterdir()} == names
     assert healthy.folder.name.startswith("harbour-")
     assert healthy.run.warnings == ()

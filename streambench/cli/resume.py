@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import telemetry
+from streambench.cli import page, telemetry
 from streambench.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@page.option
 @telemetry.options
 def resume(
     results: Path,
@@ -37,6 +38,7 @@ def resume(
     *,
     quiet: bool,
     as_json: bool,
+    no_report: bool,
     **flags: str | None,
 ) -> int:
     """Send what is missing of the run in RESULTS, and append it there.
@@ -51,7 +53,7 @@ def resume(
 
     with Journal.reopen(results) as journal:
         measured, prepared = _go_on(journal, config_file, overrides, flags, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json)
+    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)
 
 
 def _go_on(

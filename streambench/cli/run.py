@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streambench.cli import telemetry
+from streambench.cli import page, telemetry
 
 
 @click.command()
@@ -15,6 +15,7 @@ from streambench.cli import telemetry
 @click.option("--output", metavar="DIR", help="Folder that takes the run's folder; overrides the key `output`.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@page.option
 @telemetry.options
 def run(
     config_file: Path,
@@ -23,6 +24,7 @@ def run(
     *,
     quiet: bool,
     as_json: bool,
+    no_report: bool,
     **flags: str | None,
 ) -> int:
     """Measure the models of CONFIG, interleaved, and write a results folder.
@@ -41,4 +43,4 @@ def run(
     prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
     origin = origin_of(config_file, overrides, config.secrets)
     measured = session.measure(config, plan, origin, prepared=prepared, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json)
+    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)

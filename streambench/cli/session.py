@@ -73,9 +73,11 @@ def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Tri
     return engines.conclude(continued, origin, status, trip.reason if trip else None)
 
 
-def finish(measured: Measured, prepared: Prepared | None = None, *, quiet: bool, as_json: bool) -> int:
-    """Sums the run up, writes the summary, prints it; then sends what telemetry has left. Returns the exit code."""
-    from streambench.cli import gate, telemetry
+def finish(
+    measured: Measured, prepared: Prepared | None = None, *, quiet: bool, as_json: bool, with_page: bool = True
+) -> int:
+    """Sums the run up, writes summary and page, prints them, sends what telemetry has left. Gives the exit code."""
+    from streambench.cli import gate, page, telemetry
     from streambench.results import load
 
     run = load(measured.folder)
@@ -83,6 +85,8 @@ def finish(measured: Measured, prepared: Prepared | None = None, *, quiet: bool,
     lost = _write(summary, measured)
     with _reader_may_go():
         _print(summary, measured, lost, quiet=quiet, as_json=as_json)
+        if with_page and lost is None:
+            page.at_the_end(run, measured.folder, aloud=not quiet and not as_json)
     gate.tell(gate.markdown(summary.assertions), summary.assertions, run.path.name, None)
     undelivered = telemetry.finish(prepared, run, quiet=quiet) if prepared else 0
     if lost is not None:

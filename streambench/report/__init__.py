@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from streambench.report.grid import markdown_text
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
+    from streambench.report.markdown import render_markdown
+    from streambench.report.page import PAGE, check_trace_url, render_page, write_page
+    from streambench.report.sentences import Line, headline
+    from streambench.report.standings import Board, board
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
-    from streambench.report.terminal import render, show
+    from streambench.report.terminal import render, show, tell
     from streambench.report.text import inert
     from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
     from streambench.report.verdict import (
@@ -28,24 +32,33 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PAGE",
+    "Board",
     "Estimate",
+    "Line",
     "LiveView",
     "ModelSummary",
     "Progress",
     "Summary",
+    "board",
+    "check_trace_url",
     "compared_markdown",
     "compared_plain",
     "compared_terminal",
     "doubts_markdown",
     "doubts_terminal",
     "exit_code",
+    "headline",
     "inert",
     "junit_xml",
     "lane_text",
     "markdown_text",
     "render",
+    "render_markdown",
+    "render_page",
     "show",
     "summarise",
+    "tell",
     "trend_markdown",
     "trend_plain",
     "trend_terminal",
@@ -54,15 +67,20 @@ __all__ = [
     "verdict_markdown",
     "verdict_plain",
     "verdict_terminal",
+    "write_page",
 ]
 
 _HOMES = {
     "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
     "grid": ("markdown_text",),
     "lane": ("lane_text",),
+    "standings": ("Board", "board"),
+    "sentences": ("Line", "headline"),
+    "markdown": ("render_markdown",),
+    "page": ("PAGE", "check_trace_url", "render_page", "write_page"),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
-    "terminal": ("render", "show"),
+    "terminal": ("render", "show", "tell"),
     "text": ("inert",),
     "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
     "verdict": (

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -21,6 +21,9 @@ from rich.text import Text
 
 from streambench.report.summary import NEEDED, Estimate, ModelSummary, Summary
 from streambench.report.text import DASH, inert, number, usd
+
+if TYPE_CHECKING:
+    from streambench.report.sentences import Line
 
 PIPE_WIDTH = 140
 """The width where the output is no terminal and COLUMNS does not say."""
@@ -48,6 +51,8 @@ _GAP = 2
 _NAME_LIMIT = 32
 _EVIDENCE_LIMIT = 240
 _REASON_LIMIT = 600
+_VERDICT_LIMIT = 2_000
+_NO_ISOLATES = dict.fromkeys((0x2068, 0x2069))
 _NAMES_TOLD = 8
 _ASIDE_FROM = 100
 """The width from which an example stands beside its name, and not below its model's."""
@@ -96,6 +101,21 @@ def show(summary: Summary, folder: Path | None = None, out: TextIO | None = None
     out.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
+def tell(lines: Iterable[Line], out: TextIO | None = None) -> None:
+    """Prints a verdict: what each line answers, then its sentences, as wide as the terminal."""
+    out = out or sys.stdout
+    width = Console(file=out).width if out.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    text = io.StringIO()
+    console = Console(file=text, width=max(40, width), markup=False, highlight=False, emoji=False)
+    for line in lines:
+        # What isolates a name that runs from right to left is no matter of terminals.
+        answer = inert(line.answer.translate(_NO_ISOLATES), _VERDICT_LIMIT)
+        console.print(Text(f"{line.question}: {answer}", overflow="fold"))
+    encoding = out.encoding or "utf-8"
+    told = "\n".join(each.rstrip() for each in text.getvalue().split("\n"))
+    out.write(told.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def render(summary: Summary, folder: Path | None = None, *, width: int, colour: bool = False) -> str:
     """The tables and the notes as text, no line wider than `width` (from 40 up) but for the folder's path."""
     out = io.StringIO()
@@ -112,7 +132,7 @@ def render(summary: Summary, folder: Path | None = None, *, width: int, colour: 
         console.print(_table(summary.models, band, console.width), "")
     for block in _blocks(summary.models):
         _print_block(console, block)
-    for note in _notes(summary):
+    for note in notes(summary):
         console.print(Text(note, overflow="fold"))
     if folder is not None:
         # Whole on one line, however long, so that it can be copied.
@@ -280,7 +300,7 @@ def _share(row: _Told) -> str:
     return f"{row.requests} of {row.model.requests}"
 
 
-def _notes(summary: Summary) -> Iterator[str]:
+def notes(summary: Summary) -> Iterator[str]:
     """What must be known to read the table, each a paragraph."""
     if not summary.complete:
         done = sum(model.requests for model in summary.models)

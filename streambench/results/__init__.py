@@ -7,7 +7,7 @@ A run that is resumed gets a header and an end for each further part; the journa
 
 from __future__ import annotations
 
-from streambench.results.folder import END, HEADER, RECORDS, slug
+from streambench.results.folder import END, HEADER, RECORDS, slug, write_whole
 from streambench.results.journal import Journal
 from streambench.results.reading import Run, load
 from streambench.results.several import Runs, load_several
@@ -28,4 +28,5 @@ __all__ = [
     "slug",
     "to_csv",
     "write_summary",
+    "write_whole",
 ]

@@ -1,0 +1,68 @@
+"""`streambench report`: runs in, a page each out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streambench.cli import page
+from streambench.errors import DiskError, InputError, Problem
+
+if TYPE_CHECKING:
+    from streambench.results import Run
+
+
+@click.command()
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the page goes, instead of report.html in the run's folder; for one run.",
+)
+@click.option(
+    "--markdown", is_flag=True, help="Print Markdown with the same numbers (or write it to --output) instead."
+)
+@click.option(
+    "--trace-url",
+    metavar="PATTERN",
+    help="Link each request to its trace, as in https://traces.example/trace/{trace_id}.",
+)
+def report(results: tuple[Path, ...], output: Path | None, *, markdown: bool, trace_url: str | None) -> int:
+    """Write one self-contained page for each run in RESULTS: who is fastest, who breaks, and how sure that is.
+
+    Also of a run that was killed, or still goes on: its page says so.
+    """
+    from streambench.report import PAGE, check_trace_url
+    from streambench.results import load
+
+    if output is not None and len(results) > 1:
+        raise InputError([Problem("takes one run", where="--output", found=f"{len(results)} runs")])
+    check_trace_url(trace_url)
+    for folder in results:
+        run = load(folder)
+        for warning in run.warnings:
+            click.echo(f"warning: {warning}", err=True)
+        if markdown:
+            _markdown(run, output)
+        else:
+            page.told(run, output or folder / PAGE, trace_url)
+    return 0
+
+
+def _markdown(run: Run, output: Path | None) -> None:
+    from streambench.report import render_markdown
+    from streambench.results import write_whole
+
+    text = render_markdown(run)
+    if output is None:
+        click.echo(text)
+        return
+    try:
+        write_whole(output, text)
+    except OSError as error:
+        raise DiskError(f"cannot write {output}: {error.strerror or error}") from error
+    click.echo(f"Markdown: {output}")

@@ -1,0 +1,55 @@
+"""A run's verdict as Markdown, for a pull request or a chat: the page's sentences and its leaderboard, cell by cell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from streambench.report.names import safe
+from streambench.report.page import alerts
+from streambench.report.sentences import headline
+from streambench.report.standings import COLUMNS, Board, board
+from streambench.report.tables import Cell, leaderboard
+
+if TYPE_CHECKING:
+    from streambench.results import Run
+
+_MEANT = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
+_MENTION = re.compile(r"[@:](?=\w)")
+
+
+def render_markdown(run: Run, found: Board | None = None) -> str:
+    """The same numbers as the page, digit by digit. Foreign text is spelled so that no viewer takes it for markup."""
+    found = found or board(run)
+    parts = [f"## {plain(safe(run.header.name, 80))}", *(f"> {plain(alert)}" for alert in alerts(run, found))]
+    parts.append("\n".join(f"- **{line.question}**: {plain(line.answer)}" for line in headline(found, run.header)))
+    if found.rows:
+        parts.append(_table(found))
+    parts.append("Each number with its 95 % interval; a dash is unknown, or needs a larger sample.")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(found: Board) -> str:
+    shown = leaderboard(found, {})
+    heads = ["place", "model", "ok / all", *(column.head for column in COLUMNS), *(["cost, USD"] * shown["priced"])]
+    rows = [heads, ["---:", "---", *["---:"] * (len(heads) - 2)]]
+    for each in shown["rows"]:
+        name = plain(each["row"].name) + (" (simulated)" if each["row"].model.simulated else "")
+        cells = [each["ok"], *each["cells"], *([each["cost"]] if shown["priced"] else [])]
+        rows.append([plain(each["place"]), name, *(_cell(cell) for cell in cells)])
+    return "\n".join(_row(row) for row in rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(cell: Cell) -> str:
+    return plain(f"{cell.text} ({cell.aside})" if cell.aside else cell.text)
+
+
+def plain(text: str) -> str:
+    """The text with what Markdown would act on escaped, and no name in it calling a person or an emoji."""
+    escaped = _MEANT.sub(r"\\\1", text)
+    return _MENTION.sub(lambda found: f"{found[0]}\u2060", escaped)

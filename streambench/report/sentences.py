@@ -1,0 +1,183 @@
+"""The verdict in words: who starts first, who writes fastest, who breaks; how sure that is, and where it is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from streambench import stats
+from streambench.findings import thresholds_of
+from streambench.records import RunHeader
+from streambench.report.standings import Board, Row
+from streambench.report.text import usd
+from streambench.stats import Place
+
+TOLD = 4
+"""Names in one sentence, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One question and its answer: whole sentences, with names that are inert already."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    question: str
+    metric: str
+    first: str
+    """Of a model: `starts first`."""
+    last: str
+    unit: str
+
+
+_ORDERED = (
+    _Words("First word", "ttft_ms", "starts first", "starts last", "ms"),
+    _Words("Pace", "output_tok_s", "writes fastest", "writes slowest", "tok/s"),
+    _Words("Whole answer", "e2e_ms", "ends first", "ends last", "ms"),
+)
+
+
+def headline(board: Board, header: RunHeader) -> tuple[Line, ...]:
+    """The answers in order of what a reader asks first; also of a run that has nothing to answer."""
+    if not board.requests:
+        return (Line("Nothing measured", "No request was measured, so there is nothing to say of any model."),)
+    return tuple(_lines(board, header))
+
+
+def _lines(board: Board, header: RunHeader) -> Iterator[Line]:
+    for words in _ORDERED if any(row.model.ok for row in board.rows) else _ORDERED[:1]:
+        answer = _ordered(board, words)
+        if words.metric == "output_tok_s":
+            answer = f"{answer} {_stalls(board, header)}".strip()
+        if answer:
+            yield Line(words.question, answer)
+    yield Line("Failures", _failures(board))
+    cost = _cost(board)
+    if cost:
+        yield Line("Cost", cost)
+
+
+def _ordered(board: Board, words: _Words) -> str:
+    places = board.places(words.metric)
+    silent = _silent(board, words, places)
+    if not places:
+        return silent
+    if len(places) == 1:
+        return f"{_alone(board, words, places[0])}{f' {silent}' if silent else ''}"
+    sentences = [_first(board, words, places), _last(words, places), silent]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _silent(board: Board, words: _Words, places: Sequence[Place]) -> str:
+    """Models without a number here."""
+    missing = [row.name for row in board.rows if row.name not in {place.model for place in places}]
+    if not missing:
+        return ""
+    if not places and words.metric != "ttft_ms":
+        return "Unknown: no answer came with the chunks and the token count that it takes."
+    if not places:
+        return "No model gave a whole answer, so no latency is known."
+    return f"No number for {listed(missing)}."
+
+
+def _alone(board: Board, words: _Words, place: Place) -> str:
+    found = board.row(place.model).estimates[f"{words.metric}:p50"]
+    number = stats.shown(found, words.unit, board.lag_ms if words.unit == "ms" else None)
+    return f"{place.model}: {number} in the median, over {_count(found.n, 'answer')}; no other model to compare with."
+
+
+def _first(board: Board, words: _Words, places: Sequence[Place]) -> str:
+    tied = [place.model for place in places if place.best == 1]
+    if len(tied) > 1:
+        pair = board.between(words.metric, tied[0], tied[1])
+        why = f": {stats.in_words(pair, None, board.lag_ms)}" if pair else ""
+        among = "" if len(tied) == 2 and len(places) == 2 else f" among {listed(tied)}"
+        return f"It cannot be told who {words.first}{among}{why}."
+    leader = places[0]
+    pair = board.between(words.metric, leader.model, places[1].model)
+    if pair is None or pair.winner is None:
+        return f"{leader.model} most likely {words.first}, but is not told apart from every other."
+    rest = f", and is surely ahead of all {len(places) - 1} others" if len(places) > 2 and leader.worst == 1 else ""
+    return f"{stats.in_words(pair, None, board.lag_ms)}{rest}."
+
+
+def _last(words: _Words, places: Sequence[Place]) -> str:
+    last = [place.model for place in places if place.worst == len(places)]
+    return f"{last[0]} {words.last}." if len(places) > 2 and len(last) == 1 else ""
+
+
+def _stalls(board: Board, header: RunHeader) -> str:
+    limit = f"{thresholds_of(header.config).stall_ms:g} ms"
+    stalled = [(row, row.model.findings.get("stalled", 0)) for row in board.rows]
+    told = [f"{row.name} in {count} of {row.model.requests} requests" for row, count in stalled if count]
+    if told:
+        return f"Pauses over {limit}: {listed(told)}."
+    return f"No answer paused for more than {limit}." if any(row.model.ok for row in board.rows) else ""
+
+
+def _failures(board: Board) -> str:
+    asked = sum(row.asked for row in board.rows)
+    failed = sorted((row for row in board.rows if row.failed), key=lambda row: -row.failed / row.asked)
+    if not failed:
+        known = stats.share(0, asked)
+        at_most = f" (their true share may still be up to {percent(known.high)})" if known.high else ""
+        return f"None: all {_count(asked, 'measured request')} ended well{at_most}." if asked else "None was asked."
+    told = listed([_broke(row) for row in failed], 3)
+    others = [row for row in board.rows if row.asked and not row.failed]
+    rest = f" {_count(len(others), 'other model')} had none." if others else ""
+    counts = {row.name: (row.failed, row.asked) for row in board.rows}
+    uneven = stats.uneven_failures(counts)
+    alike = len({row.failed / row.asked for row in board.rows if row.asked}) < 2
+    chance = "" if uneven or alike else " That the models differ in this may be chance."
+    sure = " That is no chance: the models differ." if uneven else ""
+    return f"{told}.{rest}{sure}{chance}"
+
+
+def _broke(row: Row) -> str:
+    found = stats.share(row.failed, row.asked)
+    worst = max(
+        (name for name in row.model.outcomes if name not in ("ok", "cancelled")), key=lambda n: row.model.outcomes[n]
+    )
+    ends = f"95 % interval {percent(found.low)} to {percent(found.high)}"
+    return f"{row.name} broke {row.failed} of {row.asked} requests ({percent(found.value)}, {ends}; most: {worst})"
+
+
+def _cost(board: Board) -> str:
+    """By the prices of the config, for what a request took on average."""
+    known = [
+        (row.model.cost_usd.priced / row.model.requests, row.name)
+        for row in board.rows
+        if row.model.cost_usd.priced is not None and not row.model.cost_usd.attempts_unpriced and row.model.requests
+    ]
+    if len(known) < 2:
+        return ""
+    (low, cheapest), (high, dearest) = min(known), max(known)
+    times = f", {high / low:.1f} times as much" if low > 0 else ""
+    return (
+        f"A request took {usd(low)} USD of {cheapest} on average, the least, and {usd(high)} USD of {dearest}{times}; "
+        "by the prices of the config, at the lengths that were answered."
+    )
+
+
+def listed(items: Sequence[str], most: int = TOLD) -> str:
+    """`a`, `a and b`, `a, b and 4 more`."""
+    if len(items) > most:
+        return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
+    return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
+
+
+def percent(part: float | None) -> str:
+    """`0 %`, `2.5 %`, `36 %`; a dash where it is unknown."""
+    if part is None:
+        return "-"
+    if 0 < part < 0.001:
+        return "under 0.1 %"
+    return f"{100 * part:.1f}".removesuffix(".0") + " %" if part < 0.1 or part > 0.9 else f"{100 * part:.0f} %"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

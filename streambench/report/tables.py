@@ -1,0 +1,172 @@
+"""The page's tables as cells: text, interval, and what a table is sorted by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from streambench import stats
+from streambench.metrics import METRICS
+from streambench.report.standings import COLUMNS, UNITS, Board, Row
+from streambench.report.text import DASH, number, usd
+from streambench.stats import Comparison, Estimate
+
+if TYPE_CHECKING:
+    from streambench.results import Run
+
+IN_MATRIX = 12
+"""Models in a matrix: of more, those with the best places."""
+
+_LABELS = {metric.column: metric.label for metric in METRICS}
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """`text` with its `aside` (the interval, or what is missing); `value` is what it is sorted by, None for last."""
+
+    text: str
+    aside: str = ""
+    value: float | None = None
+
+
+def estimate_cell(found: Estimate, resolution: float | None) -> Cell:
+    """The number without its unit, which is in the table's head; no digit is below `resolution`."""
+    text, _, aside = stats.shown(found, "", resolution).partition("(")
+    text, aside = text.strip(), aside.removesuffix(")").strip()
+    if found.value is None:
+        return Cell(text, aside)
+    if math.isinf(found.value):
+        return Cell("never", "too many failed", math.inf)
+    return Cell(text, aside or "no interval", found.value)
+
+
+def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
+    """Heads and rows, in the order of who starts first; a model without an answer comes last."""
+    places = {place.model: place for place in board.places("ttft_ms")}
+    order = [*places, *(row.name for row in board.rows if row.name not in places)]
+    return {
+        "heads": [column.head for column in COLUMNS],
+        "keys": [column.key for column in COLUMNS],
+        "priced": any(_cost(row).value is not None for row in board.rows),
+        "rows": [
+            {
+                "row": row,
+                "colour": colours.get(row.model.model, "#57606a"),
+                "place": places[name].shown if name in places else DASH,
+                "order": position,
+                "ok": _ok(row),
+                "cells": [estimate_cell(row.estimates[c.key], board.resolution(c.metric, row)) for c in COLUMNS],
+                "cost": _cost(row),
+            }
+            for position, name in enumerate(order)
+            for row in [board.row(name)]
+        ],
+    }
+
+
+def _ok(row: Row) -> Cell:
+    found = stats.share(row.model.ok, row.model.requests)
+    if found.value is None or found.low is None or found.high is None:
+        return Cell("0/0", "none measured", None)
+    return Cell(f"{found.k}/{found.n}", f"{100 * found.low:.0f} to {100 * found.high:.0f}\u00a0%", found.value)
+
+
+def _cost(row: Row) -> Cell:
+    cost = row.model.cost_usd
+    if cost.priced is not None:
+        more = f"{cost.attempts_unpriced} unknown" if cost.attempts_unpriced else ""
+        return Cell(f"{'>= ' if cost.attempts_unpriced else ''}{usd(cost.priced)}", more, cost.priced)
+    return Cell(DASH if cost.stated is None else usd(cost.stated), "" if cost.stated is None else "stated", cost.stated)
+
+
+# --- pairs
+
+
+def matrices(board: Board) -> list[dict[str, Any]]:
+    """One a compared metric: the row's model against the column's."""
+    found = []
+    for metric in board.comparisons:
+        names = [place.model for place in board.places(metric)]
+        shown = names[:IN_MATRIX]
+        if len(shown) < 2:
+            continue
+        found.append(
+            {
+                "metric": metric,
+                "label": _LABELS[metric],
+                "unit": UNITS[metric],
+                "names": shown,
+                "of": len(names),
+                "better": "less" if board.comparisons[metric][0].better == "lower" else "more",
+                "rows": [(one, [_versus(board, metric, one, other) for other in shown]) for one in shown],
+            }
+        )
+    return found
+
+
+def _versus(board: Board, metric: str, one: str, other: str) -> dict[str, str] | None:
+    pair = board.between(metric, one, other) if one != other else None
+    if pair is None:
+        return None
+    turned = pair.a != one
+    difference = _turned(pair.difference) if turned else pair.difference
+    cell = estimate_cell(difference, board.resolution(metric, board.row(one)))
+    sign = "+" if (difference.value or 0) > 0 else ""
+    won = pair.lost if turned else pair.won
+    verdict = "unsure" if pair.winner is None else "better" if pair.winner == one else "worse"
+    return {
+        "text": f"{sign}{cell.text}",
+        "aside": cell.aside,
+        "won": f"better on {won.k} of {won.n} prompts" if won.n else "no prompt in common",
+        "verdict": verdict,
+        "word": {"unsure": "not told apart", "better": "surely better", "worse": "surely worse"}[verdict],
+        "p": _p(pair),
+    }
+
+
+def _turned(found: Estimate) -> Estimate:
+    value, low, high = (None if end is None else -end for end in (found.value, found.high, found.low))
+    return replace(found, value=value, low=low, high=high)
+
+
+def _p(pair: Comparison) -> str:
+    if pair.p_holm is None:
+        return ""
+    return "p < 0.001" if pair.p_holm < 0.001 else f"p = {pair.p_holm:.3f}"
+
+
+# --- usage
+
+
+def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
+    """Tokens, money and throughput of each model over the measured window."""
+    requests = run.requests
+    measured = requests[~requests["warmup"].astype(bool)]
+    starts = measured["start_at_ns"].to_numpy(dtype=float, na_value=math.nan) / 1e6
+    ends = starts + measured["ended_ns"].to_numpy(dtype=float, na_value=math.nan) / 1e6
+    one_part = len(set(measured["segment"].tolist())) <= 1
+    window = (float(starts.min()), float(ends.max())) if len(starts) and one_part else None
+    rows = []
+    for row in board.rows:
+        mine = (measured["model"] == row.model.model).to_numpy(dtype=bool)
+        tokens = measured["output_tokens"].to_numpy(dtype=float, na_value=math.nan)[mine]
+        rates = stats.throughput(starts[mine], ends[mine], tokens, window_ms=window) if window else None
+        usage, cost = row.model.usage, row.model.cost_usd
+        rows.append(
+            {
+                "name": row.name,
+                "tokens": [_count(n) for n in (usage.input, usage.output, usage.reasoning, usage.cached)],
+                "unknown": f"{usage.attempts_unknown} of {row.model.attempts}",
+                "priced": _cost(row) if cost.priced is not None else Cell(DASH),
+                "stated": usd(cost.stated),
+                "request_s": number(rates.request_s if rates else None),
+                "token_s": number(rates.system_tok_s if rates else None),
+            }
+        )
+    return rows
+
+
+def _count(tokens: int | None) -> str:
+    return DASH if tokens is None else f"{tokens:,}"

@@ -1,0 +1,135 @@
+"""The page in a real browser: it asks for nothing, says nothing, and sorts, filters and opens as it promises.
+
+Screenshots are left in the test's folder, to be looked at: `--basetemp` says where.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parts import Environment
+from plots.runs import HOSTILE, rich
+
+from streambench.report import render_page
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
+
+ENVIRONMENT = Environment(".venv-browser", "browser.txt")
+AXE = "axe-core@4.14.1"
+MODELS = ("alpha", "beta", HOSTILE[0])
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine: apt-get install chromium fonts-dejavu-core")
+    assert found, "install chromium"
+    return found
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """axe-core's script, fetched by npm where there is one; kept beside the environment."""
+    kept = ENVIRONMENT.folder / f"{AXE}.js"
+    if kept.exists():
+        return kept
+    if shutil.which("npm") is None:
+        return None
+    folder = tmp_path_factory.mktemp("axe")
+    packed = subprocess.run(["npm", "pack", AXE], cwd=folder, capture_output=True, timeout=120, check=False)
+    archive = next(folder.glob("*.tgz"), None)
+    if packed.returncode or archive is None:
+        return None
+    with tarfile.open(archive) as tar:
+        member = tar.extractfile("package/axe.min.js")
+        assert member is not None
+        kept.write_bytes(member.read())
+    return kept
+
+
+@pytest.fixture(scope="module")
+def built() -> None:
+    ENVIRONMENT.build()
+
+
+@pytest.fixture(scope="module")
+def visit(built: None, chromium: str, axe: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("page")
+    page = folder / "report.html"
+    page.write_text(render_page(rich(MODELS, prompts=14), trace_url="https://traces.example/{trace_id}"), "utf-8")
+    program = Path(__file__).parent / "browse.py"
+    command = [ENVIRONMENT.python, str(program), chromium, str(page), str(folder), *([str(axe)] if axe else [])]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout) | {"folder": folder, "page": page.as_uri()}
+
+
+def test_it_asks_for_nothing_else(visit: Any) -> None:
+    """Only for itself, and for what it carries inside."""
+    assert {url for url in visit["requests"] if not url.startswith("data:")} == {visit["page"]}
+
+
+def test_it_says_nothing(visit: Any) -> None:
+    """No error, no warning, no dialog of a name that is a script."""
+    assert visit["said"] == []
+
+
+def test_the_leaderboard_sorts_and_filters(visit: Any) -> None:
+    """A head sorts up, then down, and says so; a filter ignores case."""
+    board = visit["leaderboard"]
+    assert sorted(board["first"]) == sorted(MODELS)
+    assert board["up"] == list(MODELS)
+    assert board["down"] == list(MODELS)[::-1]
+    assert board["said"] == ["ascending", "descending"]
+    assert board["kept"] == board["first"][:1]
+    assert board["count"] == "1 of 3 models"
+
+
+def test_a_request_is_found_and_opened(visit: Any) -> None:
+    """By outcome, model and number; its lane has a mark a chunk, and its trace a link."""
+    explorer = visit["explorer"]
+    assert explorer["every"] == "126 of 126 requests, 50 shown"
+    assert explorer["after_more"] == 100
+    assert explorer["failed"]
+    assert set(explorer["failed"]) == {"http_error"}
+    assert explorer["of_model"] == ["beta"]
+    assert explorer["found"] >= 1
+    assert explorer["marks"] >= 12
+    assert len(explorer["links"]) == 1
+    assert explorer["links"][0].startswith("https://traces.example/0000")
+    assert explorer["closed"] == 0
+
+
+def test_the_keyboard_does_it_too(visit: Any) -> None:
+    """The first stop skips to the verdict; a head is sorted by Enter; the focus is seen."""
+    assert visit["keyboard"] == {"skip": "Skip to the verdict", "sort": "ascending", "outline": "solid"}
+
+
+def test_without_scripts_tables_and_figures_remain(visit: Any) -> None:
+    """And no control that would do nothing."""
+    found = visit["unscripted"]
+    assert (found["rows"], found["static"], found["controls"]) == (3, 10, 0)
+    assert found["figures"] >= 10
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone", "print"])
+def test_nothing_sticks_out(visit: Any, look: str) -> None:
+    """Wide tables scroll inside themselves; the page never does sideways."""
+    content, window = visit["widths"][look]
+    assert content <= window
+    assert (visit["folder"] / f"{look}.png").stat().st_size > 50_000
+
+
+def test_axe_finds_no_fault(visit: Any) -> None:
+    """In light, dark and on a phone, with a request open."""
+    if visit["faults"] is None:
+        pytest.skip("axe-core cannot be had here: npm pack failed")
+    assert visit["faults"] == []
