@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 
 from streambench import stats
 from streambench.metrics import METRICS, NS_PER_MS, known_gaps
+from streambench.records import final_attempts
 from streambench.report.names import shown_names
-from streambench.report.summary import ModelSummary, Summary, final_attempts, summarise
+from streambench.report.summary import ModelSummary, Summary, summarise
 from streambench.stats import Comparison, Estimate, Place, Sample, Statistic
 
 if TYPE_CHECKING:
