@@ -207,9 +207,15 @@ def mean_and_quantiles(values: Sequence[float] | array[float], shares: Sequence[
 def _series(column: Column, rows: Sequence[AttemptRecord], header: RunHeader) -> pd.Series[Any]:
     values = [column.read(record, header) for record in rows]
     if column.dtype == "category":
-        return pd.Series(pd.Categorical(values, categories=pd.Index(_categories(column, values, header))))
+        found: Any = _categories(column, values, header)
+        place = {value: code for code, value in enumerate(found)}
+        codes = [place.get(value, -1) for value in values]
+        return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(found, dtype="object")))
     if column.dtype == "datetime64[ns, UTC]":
         return pd.Series(pd.to_datetime(pd.Series(values, dtype="int64"), unit="ns", utc=True))
+    if column.dtype == "string":
+        # As Python keeps text, whether pyarrow is there or not: a gateway may send half a surrogate pair.
+        return pd.Series(values, dtype=pd.StringDtype("python"))
     return pd.Series(values, dtype=column.dtype)
 
 

@@ -146,3 +146,11 @@ def test_quantiles_are_linear() -> None:
     mean, quantiles = mean_and_quantiles([40, 10, 30, 20], [0.5, 0.9])
     assert mean == 25
     assert quantiles == pytest.approx([25, 37])
+
+
+def test_half_a_surrogate_pair_is_text() -> None:
+    """A gateway may name a model, or a reason, by what no UTF-8 holds; frames keep it, with pyarrow there or not."""
+    record = make_record(model_served="\ud800", finish_reason="\udfff")
+    frame = attempts_frame([record], make_header("alpha"))
+    assert list(frame["model_served"]) == ["\ud800"]
+    assert list(frame["finish_reason"]) == ["\udfff"]

@@ -22,7 +22,7 @@ HOSTILE = (
     "x" * 500,
     "x" * 250 + "y" + "x" * 249,
     "",
-    "\ud800 half",
+    "\ufffd half",
 )
 
 
