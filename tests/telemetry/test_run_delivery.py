@@ -78,7 +78,7 @@ def test_without_a_collector_the_run_is_as_ever(alone: tuple[TracedHome, Ran]) -
     _, ran = alone
     assert ran.code == 0
     assert {file.name for file in ran.folder.iterdir()} == {
-        *("run.json", "records.jsonl", "end.json", "summary.json", "summary.csv")
+        *("run.json", "records.jsonl", "report.html", "end.json", "summary.json", "summary.csv")
     }
     assert [line.split()[:2] for line in ran.out.splitlines() if line.startswith(("alpha", "beta"))] == [
         ["alpha", "3/3"],
