@@ -7,7 +7,7 @@ and THRESHOLDS.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
@@ -24,6 +24,19 @@ class Finding:
 
     name: str
     fact: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Stall:
+    """A pause between two reads with output; in order of length, of two alike the later is more."""
+
+    gap_ns: int
+    before: int
+    """Chunks of output before it."""
+    end_ns: int
+    """Since the attempt's start."""
+    index: int
+    """Of the chunk that ended it, among all of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +213,14 @@ def _coalesced(record: AttemptRecord, thresholds: Thresholds) -> str | None:
 
 
 def _stalled(record: AttemptRecord, thresholds: Thresholds) -> str | None:
-    stalls = list(_stalls(record, thresholds))
-    if not stalls:
+    found = stalls(record, thresholds)
+    if not found:
         return None
-    longest, after, at = max(stalls)
-    told = f"{of_count(len(stalls), 'gap')} over {thresholds.stall_ms:g} ms; the longest, {longest:.0f} ms,"
-    return f"{told} after {after} of {_chunks(record.timeline)} chunks of output, {at:.0f} ms from the start"
+    longest = max(found)
+    began_ms, gap_ms = (longest.end_ns - longest.gap_ns) / NS_PER_MS, longest.gap_ns / NS_PER_MS
+    told = f"{of_count(len(found), 'gap')} over {thresholds.stall_ms:g} ms; the longest, {gap_ms:.0f} ms,"
+    whole = _chunks(record.timeline)
+    return f"{told} after {longest.before} of {whole} chunks of output, {began_ms:.0f} ms from the start"
 
 
 def _model_substituted(record: AttemptRecord, _: Thresholds) -> str | None:
@@ -351,15 +366,18 @@ def _in_reads(line: ChunkTimeline) -> Counter[int]:
     return Counter(read for read, kind in zip(line.read, line.kind, strict=True) if kind in GENERATED)
 
 
-def _stalls(record: AttemptRecord, thresholds: Thresholds) -> Iterator[tuple[float, int, float]]:
-    """(ms, output chunks before it, ms from the start) of each; our own lag is no stall, where it can be in a stamp."""
+def stalls(record: AttemptRecord, thresholds: Thresholds) -> list[Stall]:
+    """The attempt's, in order of time; our own lag is no stall, where it can be in a stamp."""
     line = record.timeline
-    rows = zip(line.offset_ns, line.kind, line.read, strict=True)
-    generated = [(at, read) for at, kind, read in rows if kind in GENERATED]
+    rows = enumerate(zip(line.offset_ns, line.kind, line.read, strict=True))
+    generated = [(at, read, index) for index, (at, kind, read) in rows if kind in GENERATED]
     lag = 0 if record.stamps == "kernel" else record.client_lag_ns or 0
-    for before, ((earlier, read), (later, next_read)) in enumerate(pairwise(generated), start=1):
-        if read != next_read and later - earlier - lag > thresholds.stall_ms * NS_PER_MS:
-            yield (later - earlier) / NS_PER_MS, before, earlier / NS_PER_MS
+    limit = thresholds.stall_ms * NS_PER_MS
+    return [
+        Stall(later - earlier, before, later, index)
+        for before, ((earlier, read, _), (later, next_read, index)) in enumerate(pairwise(generated), start=1)
+        if read != next_read and later - earlier - lag > limit
+    ]
 
 
 def _finished_by(record: AttemptRecord, reasons: frozenset[str], told: str) -> str | None:

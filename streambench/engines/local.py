@@ -10,7 +10,6 @@ import gc
 import math
 import platform
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from typing import Literal
 from streambench.client import Client, Instruments, Traced
 from streambench.clock import NS, Anchor, take_anchor
 from streambench.config import Config
+from streambench.engines.calm import no_garbage_collection, short_turns, young_garbage
 from streambench.engines.guard import Guard, Voice
 from streambench.engines.listeners import NoTelemetry, Telemetry, Watcher
 from streambench.errors import DiskError
@@ -40,13 +40,6 @@ WARMUP_LANES = 8
 
 OPEN_LOOP_CONNECTIONS = 64
 """Connections kept in hand for an open loop, at most."""
-
-SWITCH_S = 0.0005
-SWITCH_BESIDE_TELEMETRY_S = 0.0002
-"""Its threads work all along the run; each read lets go of the interpreter, and has to get it back from them."""
-
-COLLECT_EVERY = 50
-"""Records between two collections of young garbage; a full one never falls into the measured phase."""
 
 PACKAGES = ("openai", "httpx2", "httptools", "msgspec", "asyncio-throttle", "pandas", "pydantic")
 
@@ -131,7 +124,7 @@ class _Session:
         self._runner = Runner(
             arm=client.arm,
             clock=instruments.clock,
-            sinks=_marked((_kept(journal, job), self._guard.attempt, job.telemetry.attempt, _young_garbage()), job),
+            sinks=_marked((_kept(journal, job), self._guard.attempt, job.telemetry.attempt, young_garbage()), job),
             caps=_caps(job.config),
             on_fire=self._fired,
             on_quiet=self._landed,
@@ -142,7 +135,7 @@ class _Session:
     async def run(self) -> Measured:
         measured: PhaseEnd | None = None
         lost: DiskError | None = None
-        with self._signals(), self._time_budget(), _no_garbage_collection(), _short_turns(self._telemetry):
+        with self._signals(), self._time_budget(), no_garbage_collection(), short_turns(self._telemetry):
             try:
                 measured = await self._phases()
             except DiskError as error:
@@ -398,45 +391,6 @@ def _caps(config: Config) -> dict[str, Caps]:
     return {
         key: Caps(limits.requests_per_minute, limits.max_concurrency) for key, limits in {**gateways, **models}.items()
     }
-
-
-def _young_garbage() -> Callable[[AttemptRecord], None]:
-    """A sink that collects what the SDK leaves in cycles, little and often, since the collector itself is off."""
-    seen = 0
-
-    def collect(_: AttemptRecord) -> None:
-        nonlocal seen
-        seen += 1
-        if seen % COLLECT_EVERY == 0:
-            gc.collect(1)
-
-    return collect
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A full collection after the SDK's import stops the loop for 50 ms: what is there is frozen, the rest waits."""
-    was_on = gc.isenabled()
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
-        if was_on:
-            gc.enable()
-
-
-@contextmanager
-def _short_turns(telemetry: Telemetry) -> Iterator[None]:
-    """Other threads (the view, name look-ups) give the interpreter back within 0.5 ms, not after Python's 5."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S if isinstance(telemetry, NoTelemetry) else SWITCH_BESIDE_TELEMETRY_S)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(usual)
 
 
 def _stopping(under_way: int, drain_s: float) -> str:

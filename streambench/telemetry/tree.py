@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from math import fsum, sqrt
 
 from streambench.clock import NS, iso_utc
-from streambench.findings import findings
+from streambench.findings import findings, stalls
 from streambench.health import evidence, judge
-from streambench.metrics import METRICS, NS_PER_MS, chunk_gaps, first_arrival_ns, last_arrival_ns
+from streambench.metrics import METRICS, chunk_gaps, first_arrival_ns, last_arrival_ns
 from streambench.records import ANSWER, GENERATED, AttemptRecord
 from streambench.telemetry import names
 from streambench.telemetry.about import About, Model
@@ -157,7 +156,6 @@ def _stream(record: AttemptRecord, about: About) -> dict[str, Value | None]:
     line = record.timeline
     first, last = first_arrival_ns(line, GENERATED), last_arrival_ns(line, GENERATED)
     gaps = chunk_gaps(line)
-    stall_ns = about.thresholds.stall_ms * NS_PER_MS
     known = [gap for gap in gaps if gap is not None]
     return {
         "streambench.stamps": record.stamps,
@@ -165,7 +163,7 @@ def _stream(record: AttemptRecord, about: About) -> dict[str, Value | None]:
         "streambench.chunk.raw_count": len(line.kind),
         "streambench.chunk.gaps_unknown": gaps.count(None),
         **_gap_summary(known),
-        "streambench.chunk.gap.stalls": len(_stalls(record, stall_ns)) if line.kind else None,
+        "streambench.chunk.gap.stalls": len(stalls(record, about.thresholds)) if line.kind else None,
         "streambench.generation_s": (last - first) / NS if first is not None and last is not None else None,
         "streambench.done": record.done,
         "streambench.keepalives": record.comments or None,
@@ -248,29 +246,14 @@ def _events(group: Sequence[AttemptRecord], about: About) -> tuple[EventFacts, .
         events.append(EventFacts("First Token Stream Event", start_ns + token))
     if answer is not None and token is not None and answer > token:
         events.append(EventFacts(names.FIRST_ANSWER, start_ns + answer))
-    if stalls := _stalls(last, about.thresholds.stall_ms * NS_PER_MS):
-        gap, at, index = max(stalls)
-        told: dict[str, Value] = {"streambench.gap_s": gap / NS, "streambench.chunk.index": index}
-        events.append(EventFacts(names.LONGEST_STALL, start_ns + at, told))
+    if found := stalls(last, about.thresholds):
+        longest = max(found)
+        told: dict[str, Value] = {"streambench.gap_s": longest.gap_ns / NS, "streambench.chunk.index": longest.index}
+        events.append(EventFacts(names.LONGEST_STALL, start_ns + longest.end_ns, told))
     if (kind := error_type(last)) is not None:
         told = {"exception.type": kind, "exception.message": evidence(last)[:DESCRIPTION_CHARS]}
         events.append(EventFacts(names.EXCEPTION, start_ns + last.ended_ns, told))
     return tuple(sorted(events, key=lambda event: event.at_ns))
-
-
-def _stalls(record: AttemptRecord, limit_ns: float) -> list[tuple[int, int, int]]:
-    """(length, end's offset, index of the chunk that ended it) of each wait between two reads with output that is
-    longer than the limit.
-    """
-    reads: dict[int, tuple[int, int]] = {}
-    line = record.timeline
-    for index, (at, kind, read) in enumerate(zip(line.offset_ns, line.kind, line.read, strict=True)):
-        if kind in GENERATED:
-            reads.setdefault(read, (at, index))
-    ends = list(reads.values())
-    return [
-        (later - earlier, later, index) for (earlier, _), (later, index) in pairwise(ends) if later - earlier > limit_ns
-    ]
 
 
 def _links(model: Model, about: About) -> tuple[LinkFacts, ...]:

@@ -247,6 +247,15 @@ def test_events() -> None:
     assert events[2].attributes == {"streambench.gap_s": 1.1, "streambench.chunk.index": 5}
 
 
+def test_a_span_has_the_stalls_that_its_finding_has() -> None:
+    """Our own lag is no stall, where it can be in a stamp: neither here nor there."""
+    late = make_record(kinds="cc", at_ms=(100, 700), stamps="read", client_lag_ns=200 * MS)
+    span = request_span(late)
+    assert span.attributes["streambench.chunk.gap.stalls"] == 0
+    assert "stalled" not in span.attributes.get("streambench.findings", ())
+    assert [event.name for event in span.events] == ["streambench.first_chunk"]
+
+
 def test_compat() -> None:
     """Langfuse's column for the first token and OpenInference's event, where asked for."""
     plain = request_span(make_record())
