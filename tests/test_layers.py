@@ -95,6 +95,12 @@ ROOMS: tuple[Room, ...] = (
     room(4, "resume"),
     room(4, "stats", pandas="takes the frames that frames makes", numpy="counts on the columns of those frames"),
     room(4, "verdicts"),
+    room(
+        4,
+        "parts",
+        pandas="takes the frames that frames makes",
+        numpy="counts on the columns of those frames",
+    ),
     room(4, "engines"),
     room(
         4,

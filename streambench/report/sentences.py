@@ -59,6 +59,8 @@ def _lines(board: Board, header: RunHeader) -> Iterator[Line]:
     cost = _cost(board)
     if cost:
         yield Line("Cost", cost)
+    for part in board.parts:
+        yield Line(part.question, part.answer)
 
 
 def _ordered(board: Board, words: _Words) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from streambench import stats
 from streambench.metrics import METRICS, NS_PER_MS, known_gaps
+from streambench.parts import Part, parts_of
 from streambench.records import final_attempts
 from streambench.report.names import shown_names
 from streambench.report.summary import ModelSummary, Summary, summarise
@@ -91,6 +92,8 @@ class Board:
     rows: tuple[Row, ...]
     comparisons: Mapping[str, tuple[Comparison, ...]]
     thinned: tuple[int, int] | None
+    parts: tuple[Part, ...] = ()
+    """What else this run answers: of turns, of gateways, of streaming."""
 
     @property
     def lag_ms(self) -> float | None:
@@ -151,6 +154,7 @@ def board(run: Run, summary: Summary | None = None) -> Board:
         ),
         comparisons=comparisons,
         thinned=thinned,
+        parts=parts_of(run, names),
     )
 
 
