@@ -393,7 +393,7 @@ def test_the_authority_given_wins_over_the_environments(authority: Authority, mo
 
 
 def test_the_header_given_wins_over_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """requests by itself would put the password of ~/.netrc in its place; neither the pre-flight nor the exporter does."""
+    """requests by itself would put the password of ~/.netrc in its place; neither pre-flight nor exporter does."""
     (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     with http_sink(lambda _: Reply()) as sink:
