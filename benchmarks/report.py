@@ -11,8 +11,8 @@ CPU s     user and system time of it
 peak MB   the most memory that it held at once (resident, as the kernel counts it)
 page MB   the size of report.html
 
-Goals: 10,000 requests in under 20 s and 1 GB on two cores; 100,000 within 8 GB; the time per request never grows by more
-than a fifth from one size to the next; a page under 5 MB. On a machine that does other work too the times are too long.
+Goals: 10,000 requests in under 20 s and 1 GB on two cores; 100,000 within 8 GB; the time per request never grows by
+more than a fifth from one size to the next; a page under 5 MB. On a machine that does other work too the times are too long.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from streambench.records import AttemptRecord, Usage
@@ -111,10 +111,16 @@ def _goals(costs: Sequence[Cost]) -> Iterator[tuple[str, bool]]:
             yield f"{cost.requests:,} requests in {cost.wall_s:.1f} s, under {most_s:g}", cost.wall_s < most_s
         if most_mb is not None:
             yield f"{cost.requests:,} requests in {cost.peak_mb:,.0f} MB, under {most_mb:,.0f}", cost.peak_mb < most_mb
-        yield f"{cost.requests:,} requests make a page of {cost.page_mb:.1f} MB, under {PAGE_MB:g}", cost.page_mb < PAGE_MB
-    for less, more in zip(costs, costs[1:], strict=False):
+        yield (
+            f"{cost.requests:,} requests make a page of {cost.page_mb:.1f} MB, under {PAGE_MB:g}",
+            cost.page_mb < PAGE_MB,
+        )
+    for less, more in pairwise(costs):
         grown = (more.wall_s / more.requests) / (less.wall_s / less.requests)
-        yield f"from {less.requests:,} to {more.requests:,} the time per request is {grown:.2f} times as long", grown < GROWTH
+        yield (
+            f"from {less.requests:,} to {more.requests:,} the time per request is {grown:.2f} times as long",
+            grown < GROWTH,
+        )
 
 
 # --- a report, in a process of its own
@@ -165,7 +171,8 @@ def _make(home: Path, requests: int, models: int, chunks: int) -> None:
     with Journal.create(home, header) as journal:
         for seq in range(requests):
             block, place = divmod(seq, models)
-            journal.append(_record(seq, block, prompts, draw.choice(shapes[names[place]])))
+            later_ns = draw.randrange(40 * MS)
+            journal.append(_record(seq, block, prompts, draw.choice(shapes[names[place]]), later_ns))
         journal.close(end)
 
 
@@ -174,12 +181,22 @@ def _suite(prompts: int) -> dict[str, object]:
     return {"hash": "0" * 16, "catalogue": catalogue}
 
 
-def _record(seq: int, block: int, prompts: int, shape: AttemptRecord) -> AttemptRecord:
-    """The shape's answer, given to another request at another time."""
+def _record(seq: int, block: int, prompts: int, shape: AttemptRecord, later_ns: int) -> AttemptRecord:
+    """The shape's answer, given to another request at another time, and all of it later by something."""
     at_ns = 1_000 * MS + seq * STEP_MS * MS
     ticket = replace(shape.ticket, seq=seq, block=block, prompt_id=f"p{block % prompts}", repeat=block // prompts)
-    ids = {"trace_id": f"{seq + 1:032x}", "span_id": f"{seq + 1:016x}", "response_id": f"answer-{seq}"}
-    return replace(shape, ticket=ticket, start_at_ns=at_ns, scheduled_at_ns=at_ns - MS // 3, **ids)
+    timeline = replace(shape.timeline, offset_ns=tuple(offset + later_ns for offset in shape.timeline.offset_ns))
+    return replace(
+        shape,
+        ticket=ticket,
+        trace_id=f"{seq + 1:032x}",
+        span_id=f"{seq + 1:016x}",
+        response_id=f"answer-{seq}",
+        scheduled_at_ns=at_ns - MS // 3,
+        start_at_ns=at_ns,
+        ended_ns=shape.ended_ns + later_ns,
+        timeline=timeline,
+    )
 
 
 def _shapes(model: str, place: int, chunks: int, draw: random.Random) -> list[AttemptRecord]:
@@ -192,7 +209,9 @@ def _shape(number: int, model: str, place: int, chunks: int, draw: random.Random
 
     if draw.random() < FAILED:
         failure = Failure("http_error", "too many requests", status=429, code="rate_limit_exceeded")
-        return make_record(seq=number, model=model, kinds="", at_ms=(), status=429, failure=failure, done=False, usage=None)
+        return make_record(
+            seq=number, model=model, kinds="", at_ms=(), status=429, failure=failure, done=False, usage=None
+        )
     kinds = "r" + "c" * (chunks - 2) + "u"
     gaps = [0.1, *(max(0.2, draw.gauss(12 + place, 3)) for _ in kinds[1:])]
     if draw.random() < STALLED:

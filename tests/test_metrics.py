@@ -222,7 +222,7 @@ def test_the_glossary_is_the_table() -> None:
 
 def test_a_timeline_with_columns_of_unlike_length_is_refused() -> None:
     """Rather than paired wrongly."""
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="differ in length"):
         chunk_gaps(ChunkTimeline(offset_ns=(1, 2), kind="c", chars=(1,), read=(0,)))
 
 
