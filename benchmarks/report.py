@@ -12,7 +12,8 @@ peak MB   the most memory that it held at once (resident, as the kernel counts i
 page MB   the size of report.html
 
 Goals: 10,000 requests in under 20 s and 1 GB on two cores; 100,000 within 8 GB; the time per request never grows by
-more than a fifth from one size to the next; a page under 5 MB. On a machine that does other work too the times are too long.
+more than a fifth from one size to the next; a page under 5 MB. On a machine that does other work too, the times are too
+long.
 """
 
 from __future__ import annotations
