@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from streambench import stats
 from streambench.report.grid import Grid
 from streambench.report.names import safe
-from streambench.report.standings import Board
+from streambench.report.standings import Board, Row
 from streambench.report.tables import Cell, estimate_cell, share_cell
-from streambench.stats import By, Statistic
+from streambench.stats import By, Group, Statistic
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -26,7 +26,7 @@ WANTED: tuple[tuple[str, Statistic, str], ...] = (
     ("e2e_ms", "p50", "E2E p50, ms"),
 )
 ON_THE_PAGE = 120
-"""Rows of one table there; the command shows all."""
+"""Rows of one table there, about; the command shows all."""
 TITLES: Mapping[By, str] = {
     "tag": "By tag",
     "turn": "By turn",
@@ -46,11 +46,12 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """One table: its first `rows` of `total`."""
+    """One table: a row for each model of the first `shown` of `total` groups."""
 
     by: By
     title: str
     rows: tuple[GroupRow, ...]
+    shown: int
     total: int
 
     @property
@@ -60,31 +61,28 @@ class Grouping:
 
 def telling_groupings(run: Run, board: Board) -> Iterator[Grouping]:
     """The groupings that tell something, as more than one group has requests; cut to what a page holds."""
-    tickets = {(record.ticket.prompt_id, record.ticket.turn) for record in run.records}
     for by in stats.GROUPINGS:
-        groups = {name for ticket in tickets for name in stats.groups_of(run.header.suite, by, *ticket)}
-        if len(groups) > 1:
-            yield grouping(run, board, by, ON_THE_PAGE)
+        if len(stats.group_names(run, by)) > 1:
+            yield grouping(run, board, by, max(1, ON_THE_PAGE // len(board.rows)))
 
 
 def grouping(run: Run, board: Board, by: By, most: int | None = None) -> Grouping:
-    """The table of one grouping, of `most` rows at most."""
-    names = {row.model.model: row for row in board.rows}
-    found = stats.group_estimates(run, by, [(metric, statistic) for metric, statistic, _ in WANTED])
-    rows = tuple(
-        GroupRow(
-            group=safe(group.name, 60),
-            model=names[group.model].name,
-            ok=share_cell(group.outcomes["ok"]),
-            failures=", ".join(f"{share.k} {outcome}" for outcome, share in group.outcomes.items() if outcome != "ok"),
-            cells=tuple(
-                estimate_cell(group.estimates[metric, statistic], board.resolution(metric, names[group.model]))
-                for metric, statistic, _ in WANTED
-            ),
-        )
-        for group in found[:most]
+    """The table of one grouping, of its first `most` groups."""
+    models = {row.model.model: row for row in board.rows}
+    names = stats.group_names(run, by)
+    found = stats.group_estimates(run, by, [(metric, statistic) for metric, statistic, _ in WANTED], names[:most])
+    rows = tuple(_row(group, models[group.model], board) for group in found)
+    return Grouping(by, TITLES[by], rows, min(len(names), most or len(names)), len(names))
+
+
+def _row(group: Group, model: Row, board: Board) -> GroupRow:
+    failed = (f"{share.k} {outcome}" for outcome, share in group.outcomes.items() if outcome != "ok")
+    cells = (
+        estimate_cell(group.estimates[metric, statistic], board.resolution(metric, model))
+        for metric, statistic, _ in WANTED
     )
-    return Grouping(by, TITLES[by], rows, len(found))
+    ok = share_cell(group.outcomes["ok"])
+    return GroupRow(safe(group.name, 60), model.name, ok, ", ".join(failed), tuple(cells))
 
 
 def groups_terminal(found: Grouping, width: int) -> str:

@@ -16,7 +16,7 @@ from streambench.stats.estimates import (
     sample,
     share,
 )
-from streambench.stats.groups import GROUPED, GROUPINGS, By, Group, group_estimates, groups_of
+from streambench.stats.groups import GROUPED, GROUPINGS, By, Group, group_estimates, group_names, groups_of
 from streambench.stats.paired import (
     Comparison,
     Pairs,
@@ -79,6 +79,7 @@ __all__ = [
     "estimates",
     "good_requests",
     "group_estimates",
+    "group_names",
     "groups_of",
     "holm",
     "in_flight",

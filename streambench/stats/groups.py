@@ -46,8 +46,17 @@ class Group:
     estimates: Mapping[tuple[str, Statistic], Estimate]
 
 
-def group_estimates(run: Run, by: By, wanted: Sequence[tuple[str, Statistic]] = GROUPED) -> list[Group]:
-    """Every group that has requests, for each model: groups by size or name, models in the config's order.
+def group_names(run: Run, by: By) -> list[str]:
+    """The groups that have requests, in order of size or name."""
+    tickets = {(record.ticket.prompt_id, record.ticket.turn) for record in run.records}
+    names = {name for prompt, turn in tickets for name in groups_of(run.header.suite, by, prompt, turn)}
+    return sorted(names, key=lambda name: _order(by, name))
+
+
+def group_estimates(
+    run: Run, by: By, wanted: Sequence[tuple[str, Statistic]] = GROUPED, among: Sequence[str] | None = None
+) -> list[Group]:
+    """Every group that has measured requests (or those `among` the named), for each model, in the config's order.
 
     `wanted` are (column of the requests frame, statistic). A percentile that a group cannot carry has no value, one
     without an interval says what that needs. Raises KeyError for a column that is not there.
@@ -59,6 +68,8 @@ def group_estimates(run: Run, by: By, wanted: Sequence[tuple[str, Statistic]] = 
     tickets = zip(rows["prompt_id"].astype(str), rows["turn"], strict=True)
     names = [groups_of(run.header.suite, by, prompt, int(turn)) for prompt, turn in tickets]
     rows = rows.assign(group=pd.Series(names, index=rows.index, dtype=object)).explode("group")
+    if among is not None:
+        rows = rows[rows["group"].isin(among)]
     models = [str(model) for model in frame["model"].cat.categories]
     found = [
         _group(by, str(key[0]), str(key[1]), part, wanted, abs(run.header.seed))
