@@ -6,6 +6,7 @@ On the way: config -> run.json. Which headers came from a variable is known by t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
@@ -65,13 +66,14 @@ def masked_config(config: Config) -> dict[str, Any]:
 
 
 def prompt_catalogue(config: Config) -> dict[str, dict[str, Any]]:
-    """What may be told of each prompt, by its id: tags, how many messages and characters, and settings; no text."""
+    """What may be told of each prompt, by its id: tags, how many messages and characters, settings, turns; no text."""
     return {
         prompt.id: {
             "tags": list(prompt.tags),
             "messages": len(prompt.messages),
             "chars": sum(map(len, texts_of(prompt))),
             "params": _params({k: v for k, v in prompt.params.items() if k in TOLD_PARAMS}, config.secrets),
+            **({"turns": [asdict(turn.facts) for turn in prompt.turns]} if prompt.turns else {}),
         }
         for prompt in config.suite.prompts
     }
