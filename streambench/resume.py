@@ -94,8 +94,8 @@ def left_of(
     """The requests without a final record, in the plan's order; the warm-up whole, where anything is left to measure.
 
     An attempt that we broke off ourselves, or whose key was refused (`is_refused`), says nothing of its model: it does
-    not count. The last that counts is final unless `is_retried` says that another was to follow. A conversation that was
-    cut is sent again whole, as if never begun; one whose last record ended it (`is_end`) lacks nothing. Raises
+    not count. The last that counts is final unless `is_retried` says that another was to follow. A conversation that
+    was cut is sent again whole, as if never begun; one whose last record ended it (`is_end`) lacks nothing. Raises
     ResultsError where the records are not of this plan.
     """
     recorded = list(records)
