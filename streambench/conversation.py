@@ -73,6 +73,13 @@ def begin(prompt: Prompt) -> Conversation:
     return Conversation(prompt, 0, _asked(prompt.turns[0]) if prompt.turns else ())
 
 
+def scripted(prompt: Prompt) -> list[tuple[Message, ...]]:
+    """What each turn sends by the suite alone: without history and without the results of calls."""
+    if not prompt.turns:
+        return [prompt.messages]
+    return [(*prompt.messages, *_asked(turn)) for turn in prompt.turns]
+
+
 def _first_kept(blocks: Sequence[Sequence[Message]], history: int | None) -> int:
     """The results of calls are never parted from the turn that made the calls: no gateway would take them."""
     if history is None:

@@ -24,7 +24,7 @@ from streambench.testing import make_end, make_header, make_record
 
 PLAIN = Settings()
 HEADER = replace(make_header("alpha", "beta"), trace=RunTrace("a" * 32, "b" * 16))
-PROMPTS = {"p0": ({"role": "user", "content": "say sk-secret-123"},)}
+PROMPTS = {("p0", 0): ({"role": "user", "content": "say sk-secret-123"},)}
 
 
 class Kept:
