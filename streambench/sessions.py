@@ -6,7 +6,7 @@ answered may have too, where the next turn cannot go on from it; else whoever ra
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +40,41 @@ class Session:
     def cut(self) -> bool:
         """Neither whole nor ended: a resumed run sends it again."""
         return not self.ended and (len(self.records) < self.turns or judge(self.records[-1]) == CUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Sessions of one model that ended alike. `turn` counts from 1; `unsent` are the turns that they left, together."""
+
+    model: str
+    turn: int
+    reason: str
+    sessions: int
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a run's sessions. Those `cut` by the end of the run are sent again by a resumption."""
+
+    begun: int
+    whole: int
+    cut: int
+    ended: tuple[Ends, ...]
+    """Most sessions first."""
+
+
+def counts_of(sessions: Sequence[Session]) -> Counts:
+    found: Counter[tuple[str, int, str]] = Counter()
+    unsent: Counter[tuple[str, int, str]] = Counter()
+    for each in sessions:
+        if each.ended is not None:
+            key = (each.model, len(each.records), each.ended)
+            found[key] += 1
+            unsent[key] += each.unsent
+    cut = sum(each.cut for each in sessions)
+    ended = tuple(Ends(*key, count, unsent[key]) for key, count in found.most_common())
+    return Counts(len(sessions), len(sessions) - cut - found.total(), cut, ended)
 
 
 def sessions_of(records: Iterable[AttemptRecord], header: RunHeader) -> list[Session]:

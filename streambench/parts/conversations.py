@@ -15,7 +15,7 @@ from streambench.health import judge
 from streambench.metrics import NS_PER_MS, first_arrival_ns
 from streambench.parts.part import Part
 from streambench.records import GENERATED, AttemptRecord
-from streambench.sessions import Session, sessions_of
+from streambench.sessions import Counts, Session, counts_of, sessions_of
 from streambench.stats import MIN_PROMPTS, Comparison, compare, pair, shown
 
 if TYPE_CHECKING:
@@ -37,20 +37,8 @@ def conversations(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     yield Part("From the first turn to the last", " ".join(grown))
     cached = [_cache(names[model], found) for model, found in by_model.items() if found]
     yield Part("Prompt cache", " ".join(cached))
-    if told := " ".join(_ends(sessions, names)):
+    if told := " ".join(_ends(counts_of(sessions), names)):
         yield Part("Sessions that ended early", told)
-
-
-def ends_of(sessions: Iterable[Session]) -> list[tuple[str, int, str, int, int]]:
-    """(model, turn from 1, reason, conversations, turns not sent), most conversations first."""
-    counts: Counter[tuple[str, int, str]] = Counter()
-    unsent: Counter[tuple[str, int, str]] = Counter()
-    for each in sessions:
-        if each.ended is not None:
-            key = (each.model, len(each.records), each.ended)
-            counts[key] += 1
-            unsent[key] += each.unsent
-    return [(*key, count, unsent[key]) for key, count in counts.most_common()]
 
 
 # --- how it grows
@@ -148,17 +136,17 @@ def _gain(sessions: Sequence[Session]) -> str:
 # --- how it ended
 
 
-def _ends(sessions: Sequence[Session], names: Mapping[str, str]) -> Iterator[str]:
-    ends = ends_of(sessions)
-    for model, turn, reason, count, unsent in ends[:ENDS_TOLD]:
-        lost = f", so {_count(unsent, 'turn')} {'was' if unsent == 1 else 'were'} not sent" if unsent else ""
-        yield f"{names[model]}: {_count(count, 'session')} ended at turn {turn} ({reason}){lost}."
-    if len(ends) > ENDS_TOLD:
-        yield f"So did {_count(sum(end[3] for end in ends[ENDS_TOLD:]), 'other')}."
-    if any(each.unsent for each in sessions):
+def _ends(found: Counts, names: Mapping[str, str]) -> Iterator[str]:
+    for each in found.ended[:ENDS_TOLD]:
+        lost = f", {_count(each.unsent, 'turn')} not sent" if each.unsent else ""
+        told = f"{_count(each.sessions, 'session')} ended at turn {each.turn} ({each.reason})"
+        yield f"{names[each.model]}: {told}{lost}."
+    if others := sum(each.sessions for each in found.ended[ENDS_TOLD:]):
+        yield f"So did {_count(others, 'other')}."
+    if any(each.unsent for each in found.ended):
         yield "A turn that was not sent is neither answered nor failed."
-    if cut := sum(each.cut for each in sessions):
-        yield f"The end of the run cut {_count(cut, 'session')}: streambench resume sends each again whole."
+    if found.cut:
+        yield f"The end of the run cut {_count(found.cut, 'session')}: streambench resume sends each again whole."
 
 
 def _answered(sessions: Iterable[Session]) -> Iterator[AttemptRecord]:
