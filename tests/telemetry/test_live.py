@@ -213,7 +213,7 @@ def test_content_goes_where_it_was_asked_for(content: Any, on_span: bool, on_eve
 
 def test_keys_are_masked_in_content() -> None:
     """Whatever is asked for."""
-    told = content_of(PROMPTS["p0"], make_record(text="sk-secret-123"), Secrets(["sk-secret-123"]))
+    told = content_of(PROMPTS["p0", 0], make_record(text="sk-secret-123"), Secrets(["sk-secret-123"]))
     assert "sk-secret-123" not in str(told)
     assert set(told) == {"gen_ai.input.messages", "gen_ai.output.messages"}
 
