@@ -27,13 +27,15 @@ from streambench.documents import parse_yaml
 from streambench.errors import SuiteError
 from streambench.health import judge
 from streambench.metrics import first_arrival_ns
+from streambench.parts import parts_of
 from streambench.plan import Lane, Shape, build_plan
-from streambench.records import GENERATED, AttemptRecord, Failure, Ticket
-from streambench.report import render_markdown
+from streambench.records import GENERATED, AttemptRecord, Failure, Ticket, Usage
+from streambench.report import render_markdown, summarise
+from streambench.results import Run
 from streambench.resume import left_of
 from streambench.sessions import counts_of, sessions_of
 from streambench.suite import Prompt, suite_from
-from streambench.testing import MS, make_header, make_record
+from streambench.testing import MS, make_end, make_header, make_record
 from streambench.tool_calls import SaidCall
 
 HOUSE = Path(__file__).resolve().parent.parent
@@ -394,12 +396,71 @@ def test_turns_of_two_parts_are_never_one_session() -> None:
     before = [make_record(ticket=ticket) for ticket in turns[:2]]
     timeout = Failure("timeout", detail="idle")
     records = [*before, make_record(ticket=turns[0], segment=1, failure=timeout)]
-    facts = {"asks": True, "answers": [], "fixed": False, "think_s": 0.0}
-    header = make_header("alpha", "beta", suite={"catalogue": {"trip": {"turns": [facts] * 3}}})
+    header = make_header("alpha", "beta", suite={"catalogue": {"trip": {"turns": [ASKS] * 3}}})
     (session,) = sessions_of(records, header)
     assert (len(session.records), session.ended, session.unsent, session.cut) == (1, "timeout", 2, False)
     (end,) = counts_of([session]).ended
     assert (end.turn, end.reason, end.unsent) == (1, "timeout", 2)
+
+
+# --- in words
+
+ASKS = {"asks": True, "answers": [], "fixed": False, "think_s": 0.0}
+
+
+def session(seq: int, *ttfts_ms: float, cached: Sequence[int | None] = ()) -> list[AttemptRecord]:
+    """Of prompt number `seq`: its turns' TTFTs, and what of 100 input tokens came from the cache."""
+    stated = [*cached, *[None] * (len(ttfts_ms) - len(cached))]
+    return [
+        make_record(
+            ticket=Ticket(10 * seq + turn, "hub", "alpha", f"p{seq}", 0, seq, session_id=f"s{seq}", turn=turn),
+            at_ms=(ttft - 1, ttft, ttft + 20, ttft + 40, ttft + 41),
+            usage=Usage(input=100, output=3, total=103, cached=some, source="gateway"),
+        )
+        for turn, (ttft, some) in enumerate(zip(ttfts_ms, stated, strict=True))
+    ]
+
+
+def told(tmp_path: Path, *sessions: Sequence[AttemptRecord], turns: int = 2) -> dict[str, str]:
+    catalogue = {f"p{seq}": {"turns": [ASKS] * turns} for seq in range(len(sessions))}
+    records = tuple(record for each in sessions for record in each)
+    run = Run(tmp_path, make_header("alpha", suite={"catalogue": catalogue}), records, make_end(), ())
+    return {part.question: part.answer for part in parts_of(run, {"alpha": "ALPHA"})}
+
+
+def test_the_growth_is_of_pairs_and_has_an_interval(tmp_path: Path) -> None:
+    """Each of 10 sessions rises by exactly 40 ms, however far apart they lie themselves: 100 + 0 ... 900."""
+    found = told(tmp_path, *(session(k, 100 + 100 * k, 140 + 100 * k) for k in range(10)))
+    growth = found["From the first turn to the last"]
+    assert growth.startswith("ALPHA: TTFT rose by 40.0 ms (40.0 to 40.0) (median 550 ms at the first turn, 590 ms")
+
+
+def test_too_few_prompts_have_no_interval(tmp_path: Path) -> None:
+    """Nine are one too few."""
+    found = told(tmp_path, *(session(k, 100, 140) for k in range(9)))
+    assert "(no interval: that takes 10 prompts, here are 9)" in found["From the first turn to the last"]
+
+
+def test_what_a_cache_saves_is_told_from_hits_and_misses(tmp_path: Path) -> None:
+    """Five later turns hit it, 10 ms above their first; five missed, 60 above: 50 ms. 5 x 80 of 10 x 100 tokens."""
+    hits = [session(k, 100, 110, cached=(0, 80)) for k in range(5)]
+    misses = [session(k, 100, 160, cached=(0, 0)) for k in range(5, 10)]
+    answer = told(tmp_path, *hits, *misses)["Prompt cache"]
+    assert "0 % at turn 1, 40 % at turn 2 came from the cache" in answer
+    assert "it saves about 50 ms" in answer
+
+
+def test_no_word_of_a_cache_is_no_zero(tmp_path: Path) -> None:
+    """Unknown is not 0 %."""
+    answer = told(tmp_path, session(0, 100, 110))["Prompt cache"]
+    assert answer == "ALPHA states no cached tokens, so whether a cache helps is unknown."
+
+
+def test_a_run_without_conversations_is_told_nothing_of_them(tmp_path: Path) -> None:
+    """No part, and no count in the summary."""
+    run = Run(tmp_path, make_header("alpha"), (make_record(),), make_end(), ())
+    assert parts_of(run, {"alpha": "ALPHA"}) == ()
+    assert summarise(run.header, run.records).sessions is None
 
 
 # --- history
@@ -490,9 +551,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_the_shipped_config_answers_its_question(shipped: Ran) -> None:
-    """Twelve conversations of four turns and two models: how TTFT grows is said with an interval, and of the cache."""
+    """Thirteen conversations and two models: how TTFT grows is said with an interval, and of the cache."""
     assert shipped.code == 0, shipped.err
-    assert shipped.summary["sessions"] == {"begun": 24, "whole": 24, "cut": 0, "ended": []}
+    assert shipped.summary["sessions"] == {"begun": 26, "whole": 26, "cut": 0, "ended": []}
     text = " ".join(shipped.out.split())
     assert "sim-rereads: TTFT rose by" in text
     assert "sim-rereads: no input came from a cache at any turn." in text
@@ -521,7 +582,7 @@ def test_frames_have_session_and_turn(shipped: Ran) -> None:
     """With the tokens of each turn; a turn is paired with the same turn of the other model."""
     rows = shipped.run.requests
     measured = rows[~rows["warmup"]]
-    assert measured["session_id"].nunique() == 24
+    assert measured["session_id"].nunique() == 26
     assert sorted(measured["turn"].unique()) == [0, 1, 2, 3]
     inputs = measured.groupby("turn")["input_tokens"].mean()
     assert list(inputs) == sorted(inputs)
