@@ -81,7 +81,8 @@ def _whole_chat(data: bytes) -> Chunk:
 
 
 def _whole_response(data: bytes) -> Chunk:
-    return _ended(_answer(data, "output"), said=True)
+    plain = _answer(data, "output")
+    return _ended(plain, string_of(plain.get("status")), said=True)
 
 
 def _answer(data: bytes, holds: str) -> dict[str, Any]:
@@ -141,7 +142,7 @@ class ResponseEvents:
         if name == "response.output_item":
             return Chunk(choices=self._item(plain, state))
         if kind in _ENDS:
-            return self._end(plain)
+            return self._end(plain, state)
         if kind not in RESPONSES_EVENTS and len(self._unknown) < FIELDS_LIMIT:
             self._unknown[shown_name(kind) if kind else "(no type)"] = None
         response = dict_of(plain.get("response"))
@@ -168,17 +169,19 @@ class ResponseEvents:
         call = _is_call(item)
         self._called |= call
         if state == "done":
-            unseen = not self._has((place,))
+            unseen = not (self._has((place,)) or self._has((None,)))
             self._note((place,))
-            return _choice(_said([(place, item)], named=False)) if unseen else []
+            return _choice(_said([(place, item)], named=not self._has((place, "name")))) if unseen else []
         if call:
+            self._note((place, "name"))
             name = Function(name=string_of(item.get("name")))
             return _choice(Delta(tool_calls=[CallDelta(name, place, _call_id(item))]))
         role = string_of(item.get("role"))
         return [Choice(delta=Delta(role=role), index=place)] if role else []
 
-    def _end(self, plain: dict[str, Any]) -> Chunk:
-        return _ended(dict_of(plain.get("response")), said=not self._came, called=self._called)
+    def _end(self, plain: dict[str, Any], state: str) -> Chunk:
+        said = not any(len(at) == 1 for at in self._came)
+        return _ended(dict_of(plain.get("response")), state, said=said, called=self._called)
 
     def _has(self, at: tuple[Any, ...]) -> bool:
         return at in self._came or len(self._came) >= CAME_LIMIT
@@ -188,9 +191,8 @@ class ResponseEvents:
             self._came.add(at)
 
 
-def _ended(response: dict[str, Any], *, said: bool, called: bool = False) -> Chunk:
+def _ended(response: dict[str, Any], status: str | None, *, said: bool, called: bool = False) -> Chunk:
     """A response that is over: how it ended, its usage and, if `said`, all that it says."""
-    status = response.get("status")
     if response.get("error") or status in ("failed", "cancelled"):
         return Chunk(error=_error(response.get("error") or {}))
     items = list(enumerate(dicts_of(response.get("output"))))
@@ -199,16 +201,16 @@ def _ended(response: dict[str, Any], *, said: bool, called: bool = False) -> Chu
     return Chunk(
         id=string_of(response.get("id")),
         model=string_of(response.get("model")),
-        choices=[Choice(delta=delta, finish_reason=_reason(response, called=called), index=0)],
+        choices=[Choice(delta=delta, finish_reason=_reason(response, status, called=called), index=0)],
         usage=dict_of(response.get("usage")) or None,
     )
 
 
-def _reason(response: dict[str, Any], *, called: bool) -> str | None:
+def _reason(response: dict[str, Any], status: str | None, *, called: bool) -> str | None:
     """In a chat's words; None for a response that is still under way."""
-    if response.get("status") == "completed":
+    if status == "completed":
         return "tool_calls" if called else "stop"
-    if response.get("status") != "incomplete":
+    if status != "incomplete":
         return None
     reason = string_of(dict_of(response.get("incomplete_details")).get("reason")) or "incomplete"
     return _REASONS.get(reason, reason)
