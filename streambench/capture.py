@@ -323,7 +323,8 @@ def _not_a_stream(reader: TapeReader) -> Failure:
         return Failure("not_a_stream", f"the body's encoding cannot be read: {reader.unreadable}", detail="encoding")
     body = reader.start_of_body()
     what = (reader.tape.header("content-type") or "no content type").split(";")[0].strip()
-    came = f"{_document(body)} came as {what}" if _says_stream(reader.tape) else f"{what} came"
+    named = reader.ask.streamed and _says_stream(reader.tape)
+    came = f"{_document(body)} came as {what}" if named else f"{what} came"
     failure = _said_instead(came.lower(), body)
     told = f": {failure.message}" if failure.message else ""
     asked = "a stream" if reader.ask.streamed else "a whole answer"

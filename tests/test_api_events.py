@@ -1,4 +1,4 @@
-"""Responses, legacy completions and whole answers, decoded: event streams in the form of the API reference, and odd ones."""
+"""Responses, legacy completions and whole answers, decoded: streams as in the API reference, and odd ones."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_call_is_assembled_and_ends_the_response_as_one() -> None:
     decoder = decoded(*frames, schemas={"get_weather": {"required": ["city"]}})
     assert decoder.timeline().kind == "fffooo"
     assert decoder.timeline().chars[:3] == (11, 8, 7)
-    assert decoder.tool_calls() == (ToolCall("get_weather", True),)
+    assert decoder.tool_calls() == (ToolCall("get_weather", arguments_valid=True),)
     assert decoder.finish_reason == "tool_calls"
 
 
@@ -140,12 +140,20 @@ def test_two_calls_at_once_are_two() -> None:
     pieces = [(0, '{"a"'), (1, '{"b"'), (0, ":1}"), (1, ":2}")]
     frames = [item("added", place, **{**call(name=name), "call_id": name}) for place, name in ((0, "x"), (1, "y"))]
     frames += [event("response.function_call_arguments.delta", output_index=at, delta=said) for at, said in pieces]
-    assert decoded(*frames, COMPLETED).tool_calls() == (ToolCall("x", True), ToolCall("y", True))
+    assert decoded(*frames, COMPLETED).tool_calls() == (
+        ToolCall("x", arguments_valid=True),
+        ToolCall("y", arguments_valid=True),
+    )
 
 
 @pytest.mark.parametrize(
     ("reason", "finish"),
-    [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("steered", "steered"), (None, "incomplete")],
+    [
+        ("max_output_tokens", "length"),
+        ("content_filter", "content_filter"),
+        ("steered", "steered"),
+        (None, "incomplete"),
+    ],
 )
 def test_an_incomplete_response_says_why(reason: str | None, finish: str) -> None:
     """In a chat's words, where it has one; the usage counts."""
@@ -178,7 +186,8 @@ def test_the_first_failure_counts() -> None:
     """An `error` is often followed by `response.failed`."""
     failed = event("response.failed", response=response("failed", error={"code": "b", "message": "second"}))
     decoder = decoded(event("error", code="a", message="first"), failed)
-    assert decoder.error_frame is not None and decoder.error_frame.message == "first"
+    assert decoder.error_frame is not None
+    assert decoder.error_frame.message == "first"
 
 
 # --- responses of gateways that are not OpenAI ------------------------------------------------------------------------
@@ -202,7 +211,7 @@ def test_an_answer_that_never_came_in_pieces_counts_once(frames: tuple[bytes, ..
 def test_a_call_in_one_event_counts_with_its_name() -> None:
     """No `added` told it before."""
     decoder = decoded(item("done", **call("{}")), event("response.completed", response=response("completed")))
-    assert decoder.tool_calls() == (ToolCall("get_weather", True),)
+    assert decoder.tool_calls() == (ToolCall("get_weather", arguments_valid=True),)
     assert decoder.finish_reason == "tool_calls"
 
 
@@ -221,7 +230,8 @@ def test_an_end_that_says_little_is_an_end(kind: str, finish: str, more: dict[st
 
 def test_a_failure_that_says_nothing_is_one() -> None:
     decoder = decoded(text("Hi"), event("response.failed"))
-    assert decoder.error_frame is not None and decoder.error_frame.message == "no reason is told"
+    assert decoder.error_frame is not None
+    assert decoder.error_frame.message == "no reason is told"
 
 
 def test_a_done_frame_is_taken_too() -> None:
@@ -281,7 +291,7 @@ def test_no_event_raises(events: list[tuple[str, dict[str, Any]]]) -> None:
     assert all(chars >= 0 for chars in line.chars)
 
 
-@pytest.mark.parametrize("ask", [Ask("chat", False), Ask("responses", False), Ask("completions", False)])
+@pytest.mark.parametrize("ask", [Ask(api, streamed=False) for api in ("chat", "responses", "completions")])
 @given(body=NESTED | st.dictionaries(st.sampled_from(["choices", "output", "usage", "error", "status", "id"]), NESTED))
 def test_no_whole_answer_raises(ask: Ask, body: Any) -> None:
     line = decoded(json.dumps(body).encode(), ask=ask).timeline()
@@ -315,8 +325,13 @@ TOLD = {
     "reasoning_content": "Greet",
     "tool_calls": [{"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
 }
-CHAT_USAGE = {"prompt_tokens": 31, "completion_tokens": 16, "total_tokens": 47,
-              "prompt_tokens_details": {"cached_tokens": 8}, "completion_tokens_details": {"reasoning_tokens": 5}}  # fmt: skip
+CHAT_USAGE = {
+    "prompt_tokens": 31,
+    "completion_tokens": 16,
+    "total_tokens": 47,
+    "prompt_tokens_details": {"cached_tokens": 8},
+    "completion_tokens_details": {"reasoning_tokens": 5},
+}
 WHOLES = {
     "chat": {
         "id": "r",
@@ -349,7 +364,7 @@ def test_a_whole_answer_has_a_chunk_for_each_kind(api: str) -> None:
     assert (set(line.offset_ns), set(line.read)) == ({20}, {2})
     assert (decoder.text(), decoder.reasoning_text(), decoder.finish_reason) == ("Hello", "Greet", "tool_calls")
     assert decoder.usage == Usage(31, 16, 47, reasoning=5, cached=8, source="gateway")
-    assert decoder.tool_calls() == (ToolCall("look", True),)
+    assert decoder.tool_calls() == (ToolCall("look", arguments_valid=True),)
     assert (decoder.response_id, decoder.model, decoder.after_finish, decoder.unknown_fields) == ("r", "m", 0, ())
 
 

@@ -31,7 +31,7 @@ def test_a_chat_goes_as_it_is() -> None:
     ("api", "streamed", "sent"),
     [("chat", True, True), ("completions", True, True), ("chat", False, False), ("responses", True, False)],
 )
-def test_usage_is_asked_for_where_it_would_not_come_of_itself(api: str, streamed: bool, sent: bool) -> None:
+def test_usage_is_asked_for_where_it_would_not_come_of_itself(api: str, *, streamed: bool, sent: bool) -> None:
     """`stream_options` is refused by Responses, and by any API for a whole answer."""
     assert ("stream_options" in asked(api, streamed=streamed)) is sent
     assert "stream_options" not in asked(api, streamed=streamed, usage=False)
@@ -41,7 +41,8 @@ def test_usage_is_asked_for_where_it_would_not_come_of_itself(api: str, streamed
 @pytest.mark.parametrize(("api", "becomes"), [("responses", "max_output_tokens"), ("completions", "max_tokens")])
 def test_the_token_limit_has_its_name_in_each_api(api: str, name: str, becomes: str) -> None:
     """Whichever of a chat's two names the suite uses."""
-    assert asked(api, **{name: 7})["extra_body"] == {becomes: 7}
+    params: dict[str, Any] = {name: 7}
+    assert asked(api, **params)["extra_body"] == {becomes: 7}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +113,13 @@ def test_params_take_their_shape_in_responses(params: Any, become: Any) -> None:
 
 def test_what_is_given_is_not_changed() -> None:
     """The suite's own mappings are sent again and again."""
-    params = {"tools": [TOOL], "text": {"a": 1}, "verbosity": "low", "reasoning": {}, "reasoning_effort": "low"}
+    params: dict[str, Any] = {
+        "tools": [TOOL],
+        "text": {"a": 1},
+        "verbosity": "low",
+        "reasoning": {},
+        "reasoning_effort": "low",
+    }
     before = repr(params)
     asked("responses", **params)
     assert repr(params) == before
