@@ -363,8 +363,8 @@ def ran(results: Path, config: str, *more: str) -> str:
 
 
 def test_the_config_of_apis(tmp_path: Path) -> None:
-    """One model by three APIs: the same answers, token for token, in one report."""
-    ran(tmp_path, "apis.yaml", "--set", "repeats=1", "--set", "warmup.requests=0", "--no-report")
+    """One model by three APIs: the same answers, token for token."""
+    ran(tmp_path, "apis.yaml", "--set", "repeats=1", "--set", "warmup.requests=0", "--no-report", "--quiet")
     (folder,) = tmp_path.iterdir()
     frame = load(folder).requests
     assert list(frame.groupby("api", observed=True).size()) == [4, 4, 4]
@@ -375,9 +375,7 @@ def test_the_config_of_apis(tmp_path: Path) -> None:
 
 def test_the_config_of_streaming_against_not(tmp_path: Path) -> None:
     """The summary answers what streaming buys, with intervals, and that tokens and cost are the same."""
-    told = ran(
-        tmp_path, "streaming-vs-not.yaml", "--set", "load.concurrency=24", "--set", "warmup.requests=0", "--no-report"
-    )
+    told = ran(tmp_path, "streaming-vs-not.yaml", "--set", "load.concurrency=24", "--set", "warmup.requests=0")
     assert "What streaming buys, sim-swift: The first text comes" in told
     assert told.count("Output tokens: equal in all 12 pairs of answers. Cost: equal in all 12 pairs of answers.") == 2
     (folder,) = tmp_path.iterdir()
