@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from openai import OpenAI
-from scripted_gateway import ScriptedGateway, Seen, error, sized, streamed
+from scripted_gateway import NO_END, ScriptedGateway, Seen, error, sized, streamed
+from test_api_events import HELLO
 from test_client import attempts
 
 from streambench.config import Config, load_config
@@ -301,6 +302,19 @@ def test_a_whole_answer_that_does_not_come(tmp_path: Path, sent: int, which: str
         (record,) = attempts(made(tmp_path, gateway.url, {"model": "m", "stream": False}, timeouts=timeouts))
     assert record.failure is not None
     assert (judge(record), record.failure.detail, record.malformed) == ("timeout", which, 0)
+
+
+def test_a_response_that_ended_is_ok_though_its_body_stays_open(tmp_path: Path) -> None:
+    """Its last event came; what is missing is the end of the body alone."""
+
+    def say(seen: Seen) -> Iterable[bytes]:
+        yield NO_END + b"".join(HELLO)
+        seen.gone()
+
+    with ScriptedGateway(say) as gateway:
+        entry = {"model": "gpt-4.1", "api": "responses"}
+        (record,) = attempts(made(tmp_path, gateway.url, entry, timeouts={"idle": "200ms"}))
+    assert (judge(record), record.done, found(record)) == ("ok", True, set()), evidence(record)
 
 
 # --- in a config ------------------------------------------------------------------------------------------------------
