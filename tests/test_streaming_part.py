@@ -53,7 +53,7 @@ def test_few_prompts_have_no_interval() -> None:
     """And that is said."""
     (told,) = answer(asked(3))
     assert "(55" not in told
-    assert "Without intervals: 3 prompts have both answers, and it takes 10." in told
+    assert "Without intervals: 3 prompts answered in both ways, and it takes 10." in told
 
 
 def test_tokens_and_cost_that_differ_are_told() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from streambench.health import of_count
 from streambench.metrics import NS_PER_MS, Price
 from streambench.parts.part import Part
 from streambench.stats import MIN_PROMPTS, Comparison, Estimate, compare, pairs_of, shown
@@ -82,7 +83,8 @@ def _told(two: _Two) -> Iterator[str]:
     yield _usage(two)
     yield _cost(two)
     if first.prompts < MIN_PROMPTS:
-        yield f"Without intervals: {first.prompts} prompts have both answers, and it takes {MIN_PROMPTS}."
+        answered = of_count(first.prompts, "prompt")
+        yield f"Without intervals: {answered} answered in both ways, and it takes {MIN_PROMPTS}."
 
 
 def _first_text(two: _Two, first: Comparison) -> str:
@@ -145,8 +147,8 @@ def _alike(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], what: str, fo
     subject = f"{what[0].upper()}{what[1:]}"
     if not len(a):
         return f"{subject} {unknown}."
-    same = int(np.sum(np.isclose(a, b, rtol=1e-9)))
+    same, pairs = int(np.sum(np.isclose(a, b, rtol=1e-9))), of_count(len(a), "pair")
     if same == len(a):
-        return f"{subject}: equal in all {len(a)} pairs of answers."
+        return f"{subject}: equal in {'all ' if same > 1 else ''}{pairs} of answers."
     sums = f"{form.format(np.sum(a))} streamed against {form.format(np.sum(b))} whole"
-    return f"{subject}: equal in {same} of {len(a)} pairs of answers, {sums} in sum."
+    return f"{subject}: equal in {same} of {pairs} of answers, {sums} in sum."
