@@ -1,6 +1,6 @@
 """The three APIs of one gateway, and a chat request in the words of each: one suite is asked of all of them. Pure.
 
-A suite is written as for Chat Completions; `arguments` makes of it what the SDK's call for an API takes. On the way:
+A suite is written as for Chat Completions; `in_words_of` makes of it what the SDK's call for an API takes. On the way:
 from the config which API, to `client` the request; `api_events` reads what comes back.
 """
 
@@ -39,16 +39,17 @@ STREAMED_CHAT = Ask()
 """As a model is asked that says nothing of it."""
 
 
-def arguments(
-    ask: Ask, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any], *, asks_usage: bool
-) -> dict[str, Any]:
-    """What the SDK's `create` is given besides model and stream. `params` are those of a chat request."""
-    usage = {"stream_options": {"include_usage": True}} if asks_usage and ask.names_usage else {}
-    if ask.api == "responses":
-        return {"input": list(_items(messages)), "extra_body": _responses_params(params)}
-    if ask.api == "completions":
-        return {"prompt": joined(messages), **usage, "extra_body": _with_limit(params, "max_tokens")}
-    return {"messages": list(messages), **usage, "extra_body": dict(params)}
+def in_words_of(api: str, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the SDK's `create` of an API is given besides model and stream, made of what it is given for a chat:
+    `messages`, `extra_body` with the parameters, and whatever else there is.
+    """
+    if api == "chat":
+        return chat
+    more = dict(chat)
+    messages, params = more.pop("messages"), more.pop("extra_body")
+    if api == "responses":
+        return {"input": list(_items(messages)), **more, "extra_body": _responses_params(params)}
+    return {"prompt": joined(messages), **more, "extra_body": _with_limit(params, "max_tokens")}
 
 
 def unsendable(api: str, messages: Sequence[Mapping[str, Any]], params: Mapping[str, Any]) -> str | None:

@@ -21,7 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from openai import AsyncOpenAI, Omit, OpenAIError
 
-from streambench.apis import Ask, arguments
+from streambench.apis import Ask, in_words_of
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor, Clock
@@ -31,7 +31,7 @@ from streambench.errors import ConfigError, Problem
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
-from streambench.suite import texts_of
+from streambench.suite import Prompt, texts_of
 from streambench.tool_calls import declared_schemas, prepare_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
@@ -140,20 +140,18 @@ class Client:
     async def _build(self, ticket: Ticket, of: Try) -> _Held:
         model = self._models[ticket.model]
         exchange = Exchange(self._instruments.clock, self._bounds)
-        ask, prompt = model.ask, self._prompts[ticket.prompt_id]
-        asks_usage = ask.names_usage and self._asks_usage(model)
-        params = {**model.params, **prompt.params}
-        body = arguments(ask, prompt.messages, params, asks_usage=asks_usage)
-        call = self._doors[model.gateway].call(model.model, ask, body, self._traced.headers(of))
+        asks_usage = self._asks_usage(model)
+        body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
+        call = self._doors[model.gateway].call(model.model, model.ask, body, self._traced.headers(of))
         task = _in_context_of(exchange, call)
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
-        schemas = declared_schemas(params)
+        schemas = declared_schemas(body["extra_body"])
         reader = TapeReader(
             exchange.tape,
             keep_text=self._config.keep_text or self._traced.wants_text,
             schemas=schemas,
             limits=self._limits,
-            ask=ask,
+            ask=model.ask,
         )
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
         return _Held(exchange, reader, task, asks_usage=asks_usage)
@@ -180,7 +178,13 @@ class Client:
         wanted = model.include_usage
         if wanted is None:
             wanted = self._doors[model.gateway].gateway.include_usage
-        return wanted and model.alias not in self._refuses_usage
+        return wanted and model.ask.names_usage and model.alias not in self._refuses_usage
+
+    @staticmethod
+    def _body(model: Model, prompt: Prompt, *, asks_usage: bool) -> dict[str, Any]:
+        """The request's fields besides model and stream; a prompt's own params win over its model's."""
+        usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
+        return {"messages": list(prompt.messages), **usage, "extra_body": {**model.params, **prompt.params}}
 
     def sum_up(self, armed: ArmedRequest, held: _Held, refused: Failure | None) -> AttemptRecord:
         """The record of an attempt that is over."""
@@ -361,10 +365,11 @@ class _Door:
             )
 
     async def call(self, model: str, ask: Ask, body: Mapping[str, Any], carried: Mapping[str, str]) -> None:
-        """`carried` are headers beside the gateway's own, which win."""
+        """`body` is a chat's, by whichever API it goes; `carried` are headers beside the gateway's own, which win."""
         create = self._resource(ask.api).with_streaming_response.create
+        words = in_words_of(ask.api, body)
         headers = {name: value for name, value in carried.items() if name.lower() not in self._named}
-        async with create(model=model, stream=ask.streamed, extra_headers={**headers, **self._headers}, **body):
+        async with create(model=model, stream=ask.streamed, extra_headers={**headers, **self._headers}, **words):
             pass  # the answer is on the tape
 
     def _resource(self, api: str) -> Any:

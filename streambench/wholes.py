@@ -6,11 +6,10 @@ between them is unknown. On the way: from `capture` the body's pieces, as `chunk
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from streambench.api_events import Events
-from streambench.chunks import StreamDecoder, StreamLimits
+from streambench.chunks import StreamDecoder
 from streambench.payloads import Choice, Chunk, Delta
 from streambench.sse import Event
 
@@ -22,15 +21,9 @@ class WholeDecoder(StreamDecoder):
     body, with which some gateways keep a connection open, is no piece of it.
     """
 
-    def __init__(
-        self,
-        *,
-        keep_text: bool = False,
-        schemas: Mapping[str, Any] | None = None,
-        limits: StreamLimits | None = None,
-        events: Events,
-    ) -> None:
-        super().__init__(keep_text=keep_text, schemas=schemas, limits=limits, events=events)
+    def __init__(self, **given: Any) -> None:
+        """Given what a stream's decoder is; `events` reads the body."""
+        super().__init__(**given)
         self._body = bytearray()
 
     @property

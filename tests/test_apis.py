@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streambench.apis import Ask, arguments, joined, unsendable
+from streambench.apis import Ask, in_words_of, joined, unsendable
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 TOOL = {"type": "function", "function": {"name": "look", "description": "d", "parameters": SCHEMA, "strict": True}}
@@ -14,27 +14,29 @@ FLAT_TOOL = {"type": "function", "name": "look", "description": "d", "parameters
 USER = {"role": "user", "content": "Hi"}
 
 
-def asked(api: str, messages: Any = (USER,), *, usage: bool = True, streamed: bool = True, **params: Any) -> Any:
-    return arguments(Ask(api, streamed), messages, params, asks_usage=usage)
+def asked(api: str, messages: Any = (USER,), **params: Any) -> Any:
+    return in_words_of(api, {"messages": list(messages), "extra_body": params})
 
 
 def test_a_chat_goes_as_it_is() -> None:
-    """The messages and params of the suite, and the wish for usage."""
-    assert asked("chat", max_tokens=5) == {
-        "messages": [USER],
-        "stream_options": {"include_usage": True},
-        "extra_body": {"max_tokens": 5},
-    }
+    """All that it is given; of the others what is neither messages nor parameters."""
+    chat = {"messages": [USER], "stream_options": {"include_usage": True}, "extra_body": {"max_tokens": 5}}
+    assert in_words_of("chat", chat) == chat
+    assert in_words_of("completions", chat)["stream_options"] == {"include_usage": True}
 
 
 @pytest.mark.parametrize(
-    ("api", "streamed", "sent"),
-    [("chat", True, True), ("completions", True, True), ("chat", False, False), ("responses", True, False)],
+    ("ask", "named"),
+    [
+        (Ask("chat"), True),
+        (Ask("completions"), True),
+        (Ask("chat", streamed=False), False),
+        (Ask("responses"), False),
+    ],
 )
-def test_usage_is_asked_for_where_it_would_not_come_of_itself(api: str, *, streamed: bool, sent: bool) -> None:
+def test_usage_is_asked_for_where_it_would_not_come_of_itself(ask: Ask, *, named: bool) -> None:
     """`stream_options` is refused by Responses, and by any API for a whole answer."""
-    assert ("stream_options" in asked(api, streamed=streamed)) is sent
-    assert "stream_options" not in asked(api, streamed=streamed, usage=False)
+    assert ask.names_usage is named
 
 
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
@@ -128,7 +130,7 @@ def test_what_is_given_is_not_changed() -> None:
 def test_a_legacy_prompt_is_the_texts_of_its_messages() -> None:
     """One text as it is; several with an empty line between, as there are no roles."""
     parts = {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}
-    assert asked("completions", usage=False) == {"prompt": "Hi", "extra_body": {}}
+    assert asked("completions") == {"prompt": "Hi", "extra_body": {}}
     assert joined([{"role": "system", "content": "Be brief"}, parts]) == "Be brief\n\nab"
 
 
