@@ -52,8 +52,8 @@ def test_times_outcome_and_tokens_are_told() -> None:
 
 def test_how_it_was_asked_is_told_where_that_is_not_by_a_streamed_chat() -> None:
     """The API, and that no stream was wanted."""
-    heads = [lane(make_record(**asked), width=100)[0] for asked in ({}, {"api": "responses", "streamed": False})]
-    assert heads == [
+    records = (make_record(), make_record(api="responses", streamed=False))
+    assert [lane(record, width=100)[0] for record in records] == [
         "Request 0: alpha by gateway demo",
         "Request 0: alpha by gateway demo, by responses, as a whole answer",
     ]
