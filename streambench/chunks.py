@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from streambench.dialects import FIELDS_LIMIT, unknown_fields
+from streambench.api_events import CHAT, Events
+from streambench.dialects import FIELDS_LIMIT
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
 from streambench.payloads import (
     PER_CHUNK,
@@ -20,7 +21,6 @@ from streambench.payloads import (
     Function,
     UnreadableError,
     is_utf8,
-    read_chunk,
     read_json,
     read_usage,
     without_half_pairs,
@@ -59,7 +59,8 @@ class StreamDecoder:
     """Reads one response body as a stream of chat chunks, as fast as it is fed or all at its end.
 
     `feed` takes the body's pieces with the arrival of each (nanoseconds since the attempt's start) and the number of
-    the socket read that brought it; the facts gather in the attributes. `schemas` are those of the request's functions.
+    the socket read that brought it; the facts gather in the attributes. `schemas` are those of the request's functions,
+    `events` reads the frames of another API than Chat Completions.
     Where the stream passes a limit, `too_large` tells which, and nothing more is read.
     """
 
@@ -69,8 +70,11 @@ class StreamDecoder:
         keep_text: bool = False,
         schemas: Mapping[str, Any] | None = None,
         limits: StreamLimits | None = None,
+        events: Events = CHAT,
     ) -> None:
         self._limits = limits or StreamLimits()
+        self._events = events
+        self._read_event = events.read
         self._reader = SseReader(self._limits.line_bytes)
         self._keep_text = keep_text
         self._frames = 0
@@ -219,7 +223,7 @@ class StreamDecoder:
 
     def _decode(self, data: bytes) -> Chunk | None:
         try:
-            return read_chunk(data)
+            return self._read_event(data)
         except UnreadableError as error:
             whole = without_half_pairs(data)
             if whole != data:
@@ -256,6 +260,7 @@ class StreamDecoder:
     def _finish(self, index: int, reason: str) -> None:
         """The first reason is the stream's; each choice ends with its own."""
         self.finish_reason = self.finish_reason or _bounded(reason)
+        self.done = self.done or self._events.finish_ends
         if len(self._finished) < CHOICES_LIMIT:
             self._finished.add(index)
 
@@ -268,7 +273,7 @@ class StreamDecoder:
         if len(data) > LOOK_LIMIT:
             return
         try:
-            for path in unknown_fields(read_json(data)):
+            for path in self._events.look(read_json(data)):
                 if len(self._unknown) < FIELDS_LIMIT:
                     self._unknown[path] = None
         except UnreadableError:

@@ -97,7 +97,7 @@ _FILTERED = frozenset(
 
 
 def _no_done(record: AttemptRecord, _: Thresholds) -> str | None:
-    if record.done or not _ended_itself(record):
+    if record.done or not _awaits_done(record) or not _ended_itself(record):
         return None
     return f"the body ended after {len(record.timeline.kind)} chunks without [DONE]"
 
@@ -159,7 +159,9 @@ def _against_chunks(record: AttemptRecord, tokens: int, chars: int, thresholds: 
 def _usage_invented(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     """Output counted that did not come, in a stream of plain text whose chunks are as small as a token."""
     usage, chunks = _stated(record), _chunks(record.timeline)
-    if usage is None or usage.output is None or usage.reasoning or record.finish_reason != "stop":
+    if not record.streamed or usage is None or usage.output is None or usage.reasoning:
+        return None
+    if record.finish_reason != "stop":
         return None
     if chunks < _FEWEST_CHUNKS or set(record.timeline.kind) & GENERATED != {"c"}:
         return None
@@ -189,7 +191,7 @@ def _refused(record: AttemptRecord, _: Thresholds) -> str | None:
 def _buffered(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     output = output_of(record.timeline)
     at = output.at_ns
-    if len(at) < thresholds.min_chunks or not _ended_itself(record):
+    if len(at) < thresholds.min_chunks or not record.streamed or not _ended_itself(record):
         return None
     reads = len(set(output.read))
     if reads <= thresholds.buffered_reads:
@@ -205,7 +207,7 @@ def _coalesced(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     output = output_of(record.timeline)
     chunks = len(output.read)
     shared = sum(count for count in Counter(output.read).values() if count > 1) if output.shares_reads else 0
-    if chunks < thresholds.min_chunks or shared <= thresholds.coalesced_share * chunks:
+    if not record.streamed or chunks < thresholds.min_chunks or shared <= thresholds.coalesced_share * chunks:
         return None
     if _buffered(record, thresholds) is not None:
         return None
@@ -283,7 +285,12 @@ class _Rule:
 
 
 _RULES = (
-    _Rule("no_done", "the body ended of itself and no [DONE] had come", _no_done),
+    _Rule(
+        "no_done",
+        "the body ended of itself and no [DONE] had come; told neither of Responses, which has none, nor of a whole "
+        "answer",
+        _no_done,
+    ),
     _Rule("no_usage", "the stream finished without token counts, so tokens and cost are unknown", _no_usage),
     _Rule(
         "usage_inconsistent",
@@ -349,6 +356,11 @@ FINDINGS: Mapping[str, str] = {rule.name: rule.meaning for rule in _RULES}
 def _ended_itself(record: AttemptRecord) -> bool:
     """The body came to an end of its own, be it early: nothing broke it off, and it was a stream."""
     return ended_by(record) is None and record.error_frame is None and bool(record.timeline.kind or record.done)
+
+
+def _awaits_done(record: AttemptRecord) -> bool:
+    """Responses ends with an event that says how it ended, and a whole answer with its body."""
+    return record.streamed and record.api != "responses"
 
 
 def _stated(record: AttemptRecord) -> Usage | None:

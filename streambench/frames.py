@@ -89,6 +89,8 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _ticket("phase", "category", ("warmup", "measure")),
     Column("warmup", "boolean", lambda record, _: record.ticket.phase == "warmup"),
     Column("simulated", "boolean", lambda record, header: record.ticket.model in header.simulated),
+    _fact("api", "category"),
+    _fact("streamed", "boolean"),
     Column("outcome", "category", lambda record, _: judge(record), tuple(OUTCOMES)),
     Column("findings", "string", lambda record, header: ",".join(_findings(record, header))),
     Column("n_findings", "Int64", lambda record, header: len(_findings(record, header))),

@@ -163,7 +163,7 @@ class AttemptRecord:
     malformed_why: str | None = None
     finish_reason: str | None = None
     done: bool = False
-    """The `[DONE]` frame was seen."""
+    """The stream said its end: `[DONE]`, or the event of Responses that tells how it ended."""
     usage: Usage | None = None
     usage_refused: bool = False
     """The gateway rejected `stream_options`; the request was sent without."""
@@ -196,6 +196,10 @@ class AttemptRecord:
     """The part of a resumed run that it belongs to: its `_at_ns` count from that part's anchor."""
     request_span_id: str = ""
     """The span of its request; `span_id` is the attempt's own. Both are of `trace_id`."""
+    api: str = "chat"
+    """By which API it was asked: one of `apis.Api`."""
+    streamed: bool = True
+    """A stream was asked for. Else the answer is one body: its chunks, one a kind, all have its last byte's arrival."""
 
 
 @dataclass(frozen=True, slots=True)

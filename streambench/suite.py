@@ -21,12 +21,14 @@ from streambench.turns import Turn, read_history, read_turns
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 RESERVED_PARAMS: Mapping[str, str] = {
-    "stream": "streambench always streams",
+    "stream": "`stream:` of the model or of the run says it",
     "stream_options": "streambench asks for usage itself; `include_usage: false` turns that off",
     "messages": "the messages come from the suite",
+    "input": "the messages come from the suite",
+    "prompt": "the messages come from the suite",
     "model": "the model is said by `model:`",
 }
-"""Request parameters that would break a streamed benchmark, and why."""
+"""Request parameters that would break a benchmark, and why."""
 
 _READERS: Mapping[str, Callable[[Path], Document]] = {
     ".yaml": read_yaml,

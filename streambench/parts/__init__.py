@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streambench.parts.conversations import conversations
 from streambench.parts.part import Part
+from streambench.parts.streaming import streaming
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (conversations,)
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (conversations, streaming)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 

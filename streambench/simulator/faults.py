@@ -11,6 +11,7 @@ import msgspec
 
 from streambench.simulator.answer import MS, Answer
 from streambench.simulator.frames import Event, sse
+from streambench.simulator.other_apis import failed_event
 from streambench.simulator.requests import Json, error_json
 
 GENERATED = frozenset("tcfx")
@@ -198,7 +199,14 @@ def _times(factor: int) -> Callable[[Json], Json]:
     return count
 
 
-ERROR_FRAME = msgspec.json.encode(error_json("The engine died while answering", "server_error", None, "engine_dead"))
+def _failing(events: list[Event]) -> list[Event]:
+    """Responses say it by an event of their own, the others by an error object."""
+    by_type = events[0].data.startswith(b"event: response.")
+    return _half_then(failed_event("resp_failed", *_DIED) if by_type else sse(ERROR_FRAME.decode()))(events)
+
+
+_DIED = ("The engine died while answering", "engine_dead")
+ERROR_FRAME = msgspec.json.encode(error_json(_DIED[0], "server_error", None, _DIED[1]))
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>"
 
 FAULTS: Mapping[str, Fault] = {
@@ -236,7 +244,7 @@ FAULTS: Mapping[str, Fault] = {
     "no_done": Fault("no [DONE] at the end", events=_without("d")),
     "no_finish": Fault("no finish_reason, but [DONE]", events=_without("o")),
     "error_frame": Fault(
-        "an error object as an event mid-stream, then the end", events=_half_then(sse(ERROR_FRAME.decode()))
+        "an error object (by Responses `response.failed`) as an event mid-stream, then the end", events=_failing
     ),
     "error_first": Fault(
         "an error object as the only event, on status 200",

@@ -43,6 +43,9 @@ FROM_START = frozenset({"ttfb", "ttfc", "ttft", "ttfa", "e2e", "stream_end"})
 
 DESCRIPTION_CHARS = 500
 
+_API_TYPES: Mapping[str, str] = {"chat": "chat_completions", "responses": "responses"}
+"""`openai.api.type` by API; the convention has no word for legacy Completions."""
+
 
 def requests_of(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
     """The attempts of each request, in order; requests by their first record. A request that a resumed run sent anew
@@ -67,7 +70,7 @@ def request_spans(group: Sequence[AttemptRecord], about: About, content: Attribu
     of_its_own = about.trace.shape == "request"
     spans.append(
         SpanFacts(
-            name=f"chat {model.asked}",
+            name=f"{model.common.get('gen_ai.operation.name', 'chat')} {model.asked}",
             kind="client",
             id=own,
             parent=None if of_its_own else model.span,
@@ -96,9 +99,9 @@ def _request_attributes(group: Sequence[AttemptRecord], model: Model, about: Abo
             **model.common,
             **model.request,
             **about.prompt_params.get(first.ticket.prompt_id, {}),
-            "gen_ai.request.stream": True,
-            "openai.api.type": "chat_completions",
-            "gen_ai.response.time_to_first_chunk": first_chunk,
+            "gen_ai.request.stream": True if last.streamed else None,  # the convention leaves it out of a whole answer
+            "openai.api.type": _API_TYPES.get(last.api),
+            "gen_ai.response.time_to_first_chunk": first_chunk if last.streamed else None,
             "gen_ai.response.model": last.model_served,
             "gen_ai.response.id": last.response_id,
             "gen_ai.response.finish_reasons": _finish_reasons(last),
