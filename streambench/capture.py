@@ -16,8 +16,9 @@ from typing import Any
 from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.json_answers import JsonForm
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, Ticket, ToolCall
+from streambench.records import Asked, AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets
 from streambench.sse import BOM
 from streambench.transport import Tape
@@ -62,10 +63,13 @@ class TapeReader:
         keep_text: bool,
         schemas: Mapping[str, Any] | None = None,
         limits: StreamLimits | None = None,
+        json_form: JsonForm | None = None,
     ) -> None:
         self.tape = tape
         self._limits = limits or StreamLimits()
-        self.decoder = StreamDecoder(keep_text=keep_text, schemas=schemas, limits=self._limits)
+        self.decoder = StreamDecoder(
+            keep_text=keep_text, schemas=schemas, limits=self._limits, json_form=json_form
+        )
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
         self._next = 0
@@ -198,6 +202,7 @@ class Circumstances:
     prompt_mask: Callable[[], PromptMask]
     model_asked: str | None = None
     usage_asked: bool = True
+    asked: Asked | None = None
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
@@ -262,6 +267,8 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         unknown_fields=tuple(about.clean_message(path) for path in decoder.unknown_fields),
         broken_utf8=decoder.broken_utf8 if _is_stream(reader) else 0,
         request_span_id=about.request_span_id,
+        asked=about.asked,
+        json_answer=decoder.json_answer(),
     )
 
 

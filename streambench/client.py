@@ -21,6 +21,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from openai import AsyncOpenAI, Omit, OpenAIError
 
+from streambench.asked import asked_of, json_form, prepare_schemas
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor, Clock
@@ -29,9 +30,9 @@ from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
+from streambench.records import Asked, AttemptRecord, Failure, RunTrace, Stamps, Ticket
 from streambench.suite import Prompt, texts_of
-from streambench.tool_calls import declared_schemas, prepare_schemas
+from streambench.tool_calls import declared_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
     CURRENT,
@@ -149,9 +150,10 @@ class Client:
             keep_text=self._config.keep_text or self._traced.wants_text,
             schemas=schemas,
             limits=self._limits,
+            json_form=json_form(body["extra_body"]),
         )
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
-        return _Held(exchange, reader, task, asks_usage=asks_usage)
+        return _Held(exchange, reader, task, asks_usage=asks_usage, asked=asked_of(body["extra_body"]))
 
     async def renewed(self, ticket: Ticket, held: _Held, of: Try) -> _Held:
         """What is held, or a request built anew where the gateway has refused one like it by now."""
@@ -203,6 +205,7 @@ class Client:
             prompt_mask=partial(self._mask_of, armed.ticket.prompt_id),
             model_asked=self._models[armed.ticket.model].model,
             usage_asked=held.asks_usage,
+            asked=held.asked,
         )
         record = self._with_usage_refusal(record_of(held.reader, about, refused))
         return replace(record, retry_wait_ns=armed.retry_wait_ns) if armed.retry_wait_ns else record
@@ -245,6 +248,7 @@ class _Held:
     reader: TapeReader
     task: asyncio.Task[None]
     asks_usage: bool
+    asked: Asked | None = None
 
     async def discard(self) -> None:
         self.task.cancel()

@@ -56,6 +56,8 @@ ROOMS: tuple[Room, ...] = (
     room(1, "dialects"),
     room(1, "tool_schemas", "jsonschema", "referencing"),
     room(1, "tool_calls"),
+    room(1, "json_answers"),
+    room(1, "asked"),
     room(2, "suite"),
     room(2, "metrics"),
     room(2, "health"),

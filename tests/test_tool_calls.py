@@ -66,7 +66,10 @@ def test_parallel_calls_are_kept_apart_by_their_index() -> None:
 
 def test_choices_have_calls_of_their_own() -> None:
     """Index 0 of the one is not index 0 of the other."""
-    assert judged((0, 0, "a", "one", "{"), (1, 0, "b", "two", "{}"), (0, 0, None, None, "}")) == valid("one", "two")
+    assert judged((0, 0, "a", "one", "{"), (1, 0, "b", "two", "{}"), (0, 0, None, None, "}")) == [
+        ToolCall("one", arguments_valid=True),
+        ToolCall("two", arguments_valid=True, choice=1),
+    ]
 
 
 def test_a_second_id_under_one_index_is_a_second_call() -> None:
