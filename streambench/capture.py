@@ -67,9 +67,7 @@ class TapeReader:
     ) -> None:
         self.tape = tape
         self._limits = limits or StreamLimits()
-        self.decoder = StreamDecoder(
-            keep_text=keep_text, schemas=schemas, limits=self._limits, json_form=json_form
-        )
+        self.decoder = StreamDecoder(keep_text=keep_text, schemas=schemas, limits=self._limits, json_form=json_form)
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
         self._next = 0

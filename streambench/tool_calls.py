@@ -90,7 +90,11 @@ class ToolCalls:
         """The calls themselves, in the same order."""
         return tuple(
             MadeCall(
-                call.choice, call.id, call.name, None if call.too_long else "".join(call.arguments), call.index == LEGACY
+                call.choice,
+                call.id,
+                call.name,
+                None if call.too_long else "".join(call.arguments),
+                call.index == LEGACY,
             )
             for call in self._calls
         )
