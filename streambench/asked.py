@@ -1,7 +1,7 @@
-"""What a request's parameters ask of the answer's form: functions, a choice among them, JSON, effort; and their faults.
+"""What a request's parameters ask of the answer's form: functions, a choice, JSON, effort; and what is wrong with it.
 
-Read alike from Chat Completions' spelling and Responses', and from the legacy `functions`. Pure. On the way: `suite` and
-`config` refuse what is no JSON Schema, `client` notes what was asked, `findings` and the parts hold the answer to it.
+Read alike from Chat Completions' spelling, Responses' and the legacy `functions`. Pure. On the way: `suite` and
+`config` refuse what is no JSON Schema, `client` notes what was asked, `findings` and `parts` hold the answer to it.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def streamed_tokens(record: AttemptRecord) -> int | None:
 
 
 def hidden_tokens(record: AttemptRecord) -> int | None:
-    """Reasoning tokens that were billed and never streamed; None where nobody tells, as of a summary of the thoughts."""
+    """Reasoning tokens billed and never streamed; None where nobody can tell, as where a summary was streamed."""
     billed = record.usage.reasoning if record.usage else None
     if billed is None:
         return None
@@ -301,8 +301,8 @@ METRICS: tuple[Metric, ...] = (
         unit="ms",
         better="lower",
         formula="the read that completed the JSON answer - start",
-        doc="Where the request asked for JSON by `response_format`. Unknown where what came is no JSON from end to end; "
-        "JSON that breaks the schema has its time, and the finding `json_invalid`.",
+        doc="Where the request asked for JSON by `response_format`. Unknown where what came is no JSON from end to "
+        "end; JSON that breaks the schema has its time, and the finding `json_invalid`.",
         of=_json,
     ),
     Metric(

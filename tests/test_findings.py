@@ -10,7 +10,7 @@ import pytest
 from streambench.config import Health
 from streambench.findings import FINDINGS, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
 from streambench.health import OUTCOMES
-from streambench.records import Asked, AttemptRecord, JsonAnswer, Failure, ToolCall, Usage
+from streambench.records import Asked, AttemptRecord, Failure, JsonAnswer, ToolCall, Usage
 from streambench.testing import MS, make_record, make_timeline
 
 

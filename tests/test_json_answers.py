@@ -70,7 +70,7 @@ def test_the_worst_choice_speaks_for_all() -> None:
     answer = AnswerText(JsonForm("json_object"))
     answer.add(0, "{}", 10)
     answer.add(1, "{", 20)
-    assert answer.judged(finished=True, instead=None) == JsonAnswer(False, "no JSON from character 1 of 1 on")
+    assert answer.judged(finished=True, instead=None) == JsonAnswer(valid=False, why="no JSON from character 1 of 1 on")
     answer.add(1, "}", 30)
     assert answer.judged(finished=True, instead=None) == JsonAnswer(valid=True, complete_ns=30)
 
@@ -94,7 +94,10 @@ def test_no_text_and_no_schema_raise(pieces: list[str], schema: Any) -> None:
 # --- in the decoder ---------------------------------------------------------------------------------------------------
 
 
-def decoded(*frames: Any, form: JsonForm | None = JsonForm("json_object")) -> StreamDecoder:
+OBJECT = JsonForm("json_object")
+
+
+def decoded(*frames: Any, form: JsonForm | None = OBJECT) -> StreamDecoder:
     decoder = StreamDecoder(json_form=form)
     for at, each in enumerate(frames):
         decoder.feed(frame(each), at * 10, at)
