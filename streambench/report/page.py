@@ -27,12 +27,13 @@ from streambench.metrics import METRICS
 from streambench.records import KINDS
 from streambench.report import explorer as requests
 from streambench.report.names import lines_of, safe
-from streambench.report.sentences import headline, percent
+from streambench.report.sentences import headline
 from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
 from streambench.results import write_whole
+from streambench.stats import percent
 
 if TYPE_CHECKING:
     from streambench.results import Run
