@@ -19,6 +19,9 @@ MOST_PROMPTS = 300
 MOST_MODELS = 20
 """That are compared each with each."""
 
+WHOLE = 1.0
+"""What is counted has no digits after its point, as what our lag hides has none below it."""
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -44,8 +47,9 @@ class Answers:
 
     def shown(self, column: str) -> str:
         """`212 ms (180 to 251)`, or `after 130 tokens`: the median in the unit of the column's name."""
-        unit = "ms" if column.endswith("_ms") else "tokens"
-        return stats.shown(self.median(column), unit, self.lag_ms if unit == "ms" else None)
+        if column.endswith("_ms"):
+            return stats.shown(self.median(column), "ms", self.lag_ms)
+        return stats.shown(self.median(column), "tokens", WHOLE)
 
     def total(self, column: str) -> int:
         return int(self.rows[column].sum())

@@ -31,7 +31,7 @@ def _valid(name: str, answers: Answers) -> str:
     judged = of_share(valid, valid + bad, "answers")
     told = [f"{name} gave the JSON that was asked for in {judged}"] if valid + bad else []
     if unsure:
-        told.append(f"{unsure} of {name} could not be judged")
+        told.append(f"{'' if told else f'{name}: '}{unsure} could not be judged")
     if answers.median("json_ms").n:
         told.append(f"whole after {answers.shown('json_ms')}")
     return ", ".join(told)
