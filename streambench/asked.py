@@ -68,7 +68,9 @@ def effort_of(params: Mapping[str, Any]) -> str | None:
     stated = params.get("reasoning_effort") or reasoning.get("effort")
     if stated is None and isinstance(reasoning.get("max_tokens"), int):
         stated = f"{reasoning['max_tokens']} tokens"
-    return str(stated)[:EFFORT_LIMIT] if isinstance(stated, str | int) and not isinstance(stated, bool) else None
+    if isinstance(stated, bool) or not isinstance(stated, str | int):
+        return None
+    return "".join(char if char.isprintable() else "?" for char in str(stated))[:EFFORT_LIMIT]
 
 
 def prepare_schemas(params: Mapping[str, Any]) -> None:
@@ -153,7 +155,8 @@ def _faults_of_schema(schema: Any, path: KeyPath) -> Iterator[Fault]:
     if fault is None:
         return
     keyword = next((str(key) for key in reversed(fault.path) if isinstance(key, str)), "")
-    takes = _TAKES.get(keyword, f"what JSON Schema lets `{keyword}` be" if keyword else _A_SCHEMA)
+    typed = f"a value of type {' or '.join(fault.types)}" if fault.types else f"what JSON Schema lets `{keyword}` be"
+    takes = _TAKES.get(keyword, typed if keyword else _A_SCHEMA)
     hint = nearest(fault.value, TYPES) if keyword == "type" and isinstance(fault.value, str) else ""
     yield Fault((*path, *fault.path), f"is no JSON Schema{hint}", shown(fault.value), takes)
 

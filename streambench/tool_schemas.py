@@ -82,10 +82,11 @@ def check(value: Any, schema: Any, steps: Steps) -> Checked:
 
 @dataclass(frozen=True, slots=True)
 class SchemaFault:
-    """Where a schema breaks the rules for schemas, and what stands there."""
+    """Where a schema breaks the rules for schemas, what stands there, and of which types it may be, if that is told."""
 
     path: tuple[str | int, ...]
     value: Any
+    types: tuple[str, ...] = ()
 
 
 def schema_fault(schema: Any) -> SchemaFault | None:
@@ -108,7 +109,9 @@ def _fault_of(text: str) -> SchemaFault | None:
     try:
         draft.check_schema(schema, format_checker=FormatChecker(formats=()))  # a pattern is of another language's
     except SchemaError as error:
-        return SchemaFault(tuple(error.absolute_path), error.instance)
+        stated: Any = error.validator_value if error.validator == "type" else []
+        types = (stated,) if isinstance(stated, str) else tuple(stated)
+        return SchemaFault(tuple(error.absolute_path), error.instance, types)
     return None
 
 

@@ -67,6 +67,10 @@ def told(params: dict[str, Any]) -> list[str]:
             {"functions": [{"name": "a", "parameters": {"properties": {"city": {"required": True}}}}]},
             ["functions.0.parameters.properties.city.required: is no JSON Schema (true)"],
         ),
+        (
+            {"functions": [{"name": "a", "parameters": {"minLength": "1"}}]},
+            ["functions.0.parameters.minLength: is no JSON Schema ('1')"],
+        ),
         ({"response_format": "json"}, ["response_format: is no format ('json')"]),
         (
             {"response_format": {"type": "json_schema"}},
