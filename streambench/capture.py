@@ -265,7 +265,7 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         unknown_fields=tuple(about.clean_message(path) for path in decoder.unknown_fields),
         broken_utf8=decoder.broken_utf8 if _is_stream(reader) else 0,
         request_span_id=about.request_span_id,
-        asked=about.asked,
+        asked=_cleaned_asked(about),
         json_answer=decoder.json_answer(),
     )
 
@@ -387,6 +387,12 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
     )
+
+
+def _cleaned_asked(about: Circumstances) -> Asked | None:
+    """A parameter may be any variable's value."""
+    asked, clean = about.asked, partial(about.secrets.clean, limit=VALUE_LIMIT)
+    return asked and replace(asked, function=_maybe(clean, asked.function), effort=_maybe(clean, asked.effort))
 
 
 def _cleaned_call(call: ToolCall, about: Circumstances) -> ToolCall:
