@@ -28,7 +28,7 @@ from streambench.payloads import (
 )
 from streambench.records import GENERATED, ChunkTimeline, Failure, JsonAnswer, ToolCall, Usage
 from streambench.sse import Event, SseReader
-from streambench.tool_calls import LEGACY, MadeCall, ToolCalls
+from streambench.tool_calls import LEGACY, SaidCall, ToolCalls
 
 DONE = b"[DONE]"
 
@@ -185,9 +185,9 @@ class StreamDecoder:
         """The calls that came so far, judged as they stand."""
         return self._tools.judged(finished=self.finish_reason is not None)
 
-    def made_calls(self) -> tuple[MadeCall, ...]:
-        """The calls themselves, for who goes on with the conversation; they belong in no file."""
-        return self._tools.made()
+    def said_calls(self) -> tuple[SaidCall, ...] | None:
+        """The calls with their arguments; None where one was too long to be held."""
+        return self._tools.said()
 
     def json_answer(self) -> JsonAnswer | None:
         """The JSON that was asked for, judged as it stands; None where none was."""

@@ -1,7 +1,7 @@
 """Tool calls put together from their deltas, in bounded memory, and judged: can an agent use what came?
 
 The record keeps the verdict and the times, never the arguments. On the way: `chunks` adds the deltas, `tool_schemas`
-checks; who goes on with the conversation takes the calls themselves from `made`.
+checks; who goes on with the conversation takes the calls themselves from `said`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,6 @@ LEGACY = -1
 """The index of `function_call`, of which a choice has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class MadeCall:
-    """A call as the model made it, in memory only: what a conversation sends back. `arguments` is None if too long."""
-
-    choice: int
-    id: str | None
-    name: str
-    arguments: str | None
-    legacy: bool
-    """Made as `function_call`."""
-
-
 @dataclass(slots=True)
 class _Call:
     choice: int
@@ -48,6 +36,17 @@ class _Call:
     named_ns: int | None = None
     last_ns: int | None = None
     """Arrival of the last delta whose arguments were more than white space."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaidCall:
+    """A call as it came, to be said again in a conversation's history. Never written down."""
+
+    id: str | None
+    name: str
+    arguments: str
+    legacy: bool = False
+    """By `function_call`, which has no id."""
 
 
 @dataclass(slots=True)
@@ -86,17 +85,13 @@ class ToolCalls:
         steps = Steps()
         return tuple(self._judge(call, steps, finished=finished) for call in self._calls)
 
-    def made(self) -> tuple[MadeCall, ...]:
-        """The calls themselves, in the same order."""
+    def said(self) -> tuple[SaidCall, ...] | None:
+        """The first choice's calls; None where one was too long to be held."""
+        mine = [call for call in self._calls if call.choice == self._calls[0].choice]
+        if any(call.too_long for call in mine):
+            return None
         return tuple(
-            MadeCall(
-                call.choice,
-                call.id,
-                call.name,
-                None if call.too_long else "".join(call.arguments),
-                call.index == LEGACY,
-            )
-            for call in self._calls
+            SaidCall(call.id, call.name, "".join(call.arguments) or "{}", legacy=call.index == LEGACY) for call in mine
         )
 
     def _find(self, choice: int, index: int | None, call_id: str | None, name: str | None) -> _Call | None:

@@ -33,8 +33,8 @@ def test_a_real_call_is_complete_between_its_first_chunk_and_its_last(name: str)
     (call,) = decoder.tool_calls()
     assert (call.name, call.arguments_valid) == ("get_weather", True)
     assert (call.named_ns, call.complete_ns) == (chunks[0], chunks[-1])
-    (made,) = decoder.made_calls()
-    assert set(json.loads(made.arguments or "")) == {"city"}
+    (said,) = decoder.said_calls() or ()
+    assert set(json.loads(said.arguments)) == {"city"}
 
 
 def test_real_json_is_complete_with_its_last_chunk_of_text() -> None:

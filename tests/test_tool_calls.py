@@ -15,7 +15,7 @@ from streambench.tool_calls import (
     LEGACY,
     NAME_LIMIT,
     WHY_LIMIT,
-    MadeCall,
+    SaidCall,
     ToolCalls,
     declared_schemas,
 )
@@ -270,12 +270,11 @@ def test_of_a_stream_that_broke_off_nothing_is_complete() -> None:
 
 
 def test_the_calls_themselves_are_there_in_memory() -> None:
-    """For who sends them back; one that was too long has no arguments."""
+    """For who sends them back, of the first choice; with one that was too long none are."""
     calls = ToolCalls()
     calls.add(0, 0, "c-1", "look", '{"a"', 1)
-    calls.add(0, 0, None, None, ": 1}", 2)
-    calls.add(0, LEGACY, None, "leap", "x" * ARGUMENTS_LIMIT, 3)
-    assert calls.made() == (
-        MadeCall(0, "c-1", "look", '{"a": 1}', legacy=False),
-        MadeCall(0, None, "leap", None, legacy=True),
-    )
+    calls.add(1, 0, "c-2", "leap", "{}", 2)
+    calls.add(0, 0, None, None, ": 1}", 3)
+    assert calls.said() == (SaidCall("c-1", "look", '{"a": 1}'),)
+    calls.add(0, LEGACY, None, "leap", "x" * ARGUMENTS_LIMIT, 4)
+    assert calls.said() is None

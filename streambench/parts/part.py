@@ -1,4 +1,4 @@
-"""What a part gives: a question and its answer."""
+"""A question and its answer in words."""
 
 from __future__ import annotations
 
