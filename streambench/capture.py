@@ -18,8 +18,9 @@ from streambench.apis import STREAMED_CHAT, Ask
 from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.json_answers import JsonForm
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, Ticket, ToolCall
+from streambench.records import Asked, AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets
 from streambench.sse import BOM
 from streambench.transport import Tape
@@ -66,12 +67,15 @@ class TapeReader:
         schemas: Mapping[str, Any] | None = None,
         limits: StreamLimits | None = None,
         ask: Ask = STREAMED_CHAT,
+        json_form: JsonForm | None = None,
     ) -> None:
         self.tape = tape
         self.ask = ask
         self._limits = limits or StreamLimits()
         decoder = StreamDecoder if ask.streamed else WholeDecoder
-        self.decoder = decoder(keep_text=keep_text, schemas=schemas, limits=self._limits, events=events_of(ask))
+        self.decoder = decoder(
+            keep_text=keep_text, schemas=schemas, limits=self._limits, events=events_of(ask), json_form=json_form
+        )
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
         self._next = 0
@@ -208,6 +212,7 @@ class Circumstances:
     prompt_mask: Callable[[], PromptMask]
     model_asked: str | None = None
     usage_asked: bool = True
+    asked: Asked | None = None
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
@@ -274,6 +279,8 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         request_span_id=about.request_span_id,
         api=reader.ask.api,
         streamed=reader.ask.streamed,
+        asked=_cleaned_asked(about),
+        json_answer=decoder.json_answer(),
     )
 
 
@@ -400,6 +407,12 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
     )
+
+
+def _cleaned_asked(about: Circumstances) -> Asked | None:
+    """A parameter may be any variable's value."""
+    asked, clean = about.asked, partial(about.secrets.clean, limit=VALUE_LIMIT)
+    return asked and replace(asked, function=_maybe(clean, asked.function), effort=_maybe(clean, asked.effort))
 
 
 def _cleaned_call(call: ToolCall, about: Circumstances) -> ToolCall:

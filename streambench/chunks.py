@@ -14,6 +14,7 @@ from typing import Any
 from streambench.api_events import CHAT, Events
 from streambench.dialects import FIELDS_LIMIT
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.json_answers import AnswerText, JsonForm
 from streambench.payloads import (
     PER_CHUNK,
     Chunk,
@@ -25,7 +26,7 @@ from streambench.payloads import (
     read_usage,
     without_half_pairs,
 )
-from streambench.records import GENERATED, ChunkTimeline, Failure, ToolCall, Usage
+from streambench.records import GENERATED, ChunkTimeline, Failure, JsonAnswer, ToolCall, Usage
 from streambench.sse import Event, SseReader
 from streambench.tool_calls import LEGACY, SaidCall, ToolCalls
 
@@ -60,7 +61,7 @@ class StreamDecoder:
 
     `feed` takes the body's pieces with the arrival of each (nanoseconds since the attempt's start) and the number of
     the socket read that brought it; the facts gather in the attributes. `schemas` are those of the request's functions,
-    `events` reads the frames of another API than Chat Completions.
+    `json_form` what JSON it asked for; `events` reads the frames of another API than Chat Completions.
     Where the stream passes a limit, `too_large` tells which, and nothing more is read.
     """
 
@@ -71,6 +72,7 @@ class StreamDecoder:
         schemas: Mapping[str, Any] | None = None,
         limits: StreamLimits | None = None,
         events: Events = CHAT,
+        json_form: JsonForm | None = None,
     ) -> None:
         self._limits = limits or StreamLimits()
         self._events = events
@@ -100,6 +102,8 @@ class StreamDecoder:
         self.after_finish = 0
         self.broken_utf8 = 0
         self._tools = ToolCalls(schemas or {})
+        self._answer = AnswerText(json_form) if json_form is not None else None
+        self._holds_text = keep_text or json_form is not None
         self._id: str | None = None
         self._ids: set[str] = set()
         self._roles: dict[int, int] = {}
@@ -182,11 +186,18 @@ class StreamDecoder:
 
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls that came so far, judged as they stand."""
-        return self._tools.judged()
+        return self._tools.judged(finished=self.finish_reason is not None)
 
     def said_calls(self) -> tuple[SaidCall, ...] | None:
         """The calls with their arguments; None where one was too long to be held."""
         return self._tools.said()
+
+    def json_answer(self) -> JsonAnswer | None:
+        """The JSON that was asked for, judged as it stands; None where none was."""
+        if self._answer is None:
+            return None
+        instead = "a tool was called instead" if "f" in self._kind else "a refusal came" if "x" in self._kind else None
+        return self._answer.judged(finished=self.finish_reason is not None, instead=instead)
 
     def text(self) -> str | None:
         return self._text.getvalue() if self._keep_text else None
@@ -303,8 +314,8 @@ class StreamDecoder:
         tools = self._called(delta, index) if delta.tool_calls or delta.function_call else 0
         if delta.role and (index in self._roles or len(self._roles) < CHOICES_LIMIT):
             self._roles[index] = self._roles.get(index, 0) + 1
-        if self._keep_text:
-            self._keep(content or refusal, reasoning)
+        if self._holds_text:
+            self._hold(content, refusal, reasoning, index)
         chars = len(reasoning) + len(content) + len(refusal) + tools
         if content:
             return "c", chars
@@ -315,6 +326,12 @@ class StreamDecoder:
         if reasoning:
             return "t", chars
         return ("r" if delta.role else "o"), 0
+
+    def _hold(self, content: str, refusal: str, reasoning: str, index: int) -> None:
+        if self._answer is not None and content:
+            self._answer.add(index, content, self.last_event_ns or 0)
+        if self._keep_text:
+            self._keep(content or refusal, reasoning)
 
     def _keep(self, text: str, reasoning: str) -> None:
         self._kept_chars += len(text) + len(reasoning)
@@ -329,11 +346,11 @@ class StreamDecoder:
         chars = 0
         for call in (delta.tool_calls or ())[:PER_CHUNK]:
             function = call.function or Function()
-            self._tools.add(choice, call.index, call.id, function.name, function.arguments)
+            self._tools.add(choice, call.index, call.id, function.name, function.arguments, self.last_event_ns)
             chars += len(function.name or "") + len(function.arguments or "")
         legacy = delta.function_call
         if legacy is not None:
-            self._tools.add(choice, LEGACY, None, legacy.name, legacy.arguments)
+            self._tools.add(choice, LEGACY, None, legacy.name, legacy.arguments, self.last_event_ns)
             chars += len(legacy.name or "") + len(legacy.arguments or "")
         return chars
 

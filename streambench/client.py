@@ -22,6 +22,7 @@ from urllib.request import getproxies, proxy_bypass
 from openai import AsyncOpenAI, Omit, OpenAIError
 
 from streambench.apis import Ask, in_words_of
+from streambench.asked import asked_of, json_form, prepare_schemas
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor, Clock
@@ -32,9 +33,9 @@ from streambench.errors import ConfigError, Problem
 from streambench.health import judge
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
+from streambench.records import Asked, AttemptRecord, Failure, RunTrace, Stamps, Ticket
 from streambench.suite import texts_of
-from streambench.tool_calls import declared_schemas, prepare_schemas
+from streambench.tool_calls import declared_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
     CURRENT,
@@ -156,9 +157,10 @@ class Client:
             schemas=schemas,
             limits=self._limits,
             ask=model.ask,
+            json_form=json_form(body["extra_body"]),
         )
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
-        return _Held(exchange, reader, task, asks_usage=asks_usage)
+        return _Held(exchange, reader, task, asks_usage=asks_usage, asked=asked_of(body["extra_body"]))
 
     async def renewed(self, armed: ArmedRequest, held: _Held) -> _Held:
         """What is held, or a request built anew where the gateway has refused one like it by now."""
@@ -211,6 +213,7 @@ class Client:
             prompt_mask=partial(self._mask_of, armed.conversation),
             model_asked=self._models[armed.ticket.model].model,
             usage_asked=held.asks_usage or not held.reader.ask.names_usage,
+            asked=held.asked,
         )
         record = self._with_usage_refusal(record_of(held.reader, about, refused))
         if not self._keeps_text and record.text is not None:
@@ -262,6 +265,7 @@ class _Held:
     reader: TapeReader
     task: asyncio.Task[None]
     asks_usage: bool
+    asked: Asked | None = None
 
     async def discard(self) -> None:
         self.task.cancel()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
+from streambench.dialects import shown_name
 from streambench.health import OUTCOMES, ended_by, of_count
 from streambench.metrics import MIN_CHARACTERS_PER_TOKEN, NS_PER_MS, UNSEEN_TOKENS, output_of, streamed_tokens
 from streambench.model_names import same_model
@@ -255,6 +256,30 @@ def _tool_arguments_invalid(record: AttemptRecord, _: Thresholds) -> str | None:
     return f"{told}; `{bad[0].name or '?'}`: {bad[0].why or 'unusable'}"
 
 
+def _tool_not_called(record: AttemptRecord, _: Thresholds) -> str | None:
+    """Not told of an answer that broke off, nor of one whose call has no name that could be told from another."""
+    asked, calls = record.asked, record.tool_calls
+    if asked is None or asked.tool_choice not in ("required", "function") or record.finish_reason is None:
+        return None
+    if not calls:
+        chars = sum(record.timeline.chars)
+        return f"a call was required; {chars} characters and finish_reason {record.finish_reason} came instead"
+    names = [call.name for call in calls]
+    wanted = shown_name(asked.function) if asked.function else None
+    if wanted is None or None in names or wanted in names:
+        return None
+    return f"`{wanted}` was to be called; `{names[0]}` was"
+
+
+def _json_invalid(record: AttemptRecord, _: Thresholds) -> str | None:
+    """Not told of a stream that broke off, whose JSON never had a chance."""
+    answer = record.json_answer
+    if answer is None or answer.valid is not False or record.finish_reason is None:
+        return None
+    kind = record.asked.json if record.asked and record.asked.json else "JSON"
+    return f"{kind} was asked for; the answer: {answer.why or 'unusable'}"
+
+
 def _unknown_fields(record: AttemptRecord, _: Thresholds) -> str | None:
     names = record.unknown_fields
     return f"{of_count(len(names), 'field')} of no known dialect: {', '.join(names)}" if names else None
@@ -335,6 +360,19 @@ _RULES = (
         "the draft that it names (else 2020-12). `pattern` and `format` are not looked at; a schema that cannot be "
         "used, or takes too long, is not checked; nothing is fetched for one",
         _tool_arguments_invalid,
+    ),
+    _Rule(
+        "tool_not_called",
+        "`tool_choice` required a call, or one of a named function, and the finished answer has none. With `auto` a "
+        "model may answer as it likes",
+        _tool_not_called,
+    ),
+    _Rule(
+        "json_invalid",
+        "`response_format` asked for JSON, and the finished answer is none from end to end (text around it, or a code "
+        "fence, makes it none), no object, or breaks the schema that was sent, as far as for tool_arguments_invalid. "
+        "Not judged: an answer that is a tool call or a refusal, or longer than 262,144 characters",
+        _json_invalid,
     ),
     _Rule(
         "unknown_fields",

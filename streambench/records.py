@@ -124,6 +124,37 @@ class ToolCall:
     arguments_valid: bool | None = None
     """JSON, and of the declared schema where there is one; None where nobody can tell, or nothing came to judge."""
     why: str | None = None
+    named_ns: int | None = None
+    """When its name was complete: the read that brought the last of it. None where more of it could have followed."""
+    complete_ns: int | None = None
+    """When its arguments were: the read that brought their last character. None where they are no whole JSON."""
+    choice: int = 0
+    """Calls of one choice are parallel, those of two are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAnswer:
+    """What came where JSON was asked for; the text is not kept, only whether it can be used."""
+
+    valid: bool | None = None
+    """JSON, and of the schema where one was sent; None where nobody can tell, or a call or a refusal came instead."""
+    why: str | None = None
+    complete_ns: int | None = None
+    """When it was whole: the read that brought its last character. None where it never was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request's parameters ask of the answer's form, as far as it can be judged by."""
+
+    tools: int = 0
+    """Functions that were declared."""
+    tool_choice: Literal["auto", "none", "required", "function"] | None = None
+    """None without functions, and for a choice that nobody here knows. `function` is a named one."""
+    function: str | None = None
+    json: Literal["json_object", "json_schema"] | None = None
+    effort: str | None = None
+    """How much to think, in the model's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +231,10 @@ class AttemptRecord:
     """By which API it was asked: one of `apis.Api`."""
     streamed: bool = True
     """A stream was asked for. Else the answer is one body: its chunks, one a kind, all have its last byte's arrival."""
+    asked: Asked | None = None
+    """None where nothing of the answer's form was asked."""
+    json_answer: JsonAnswer | None = None
+    """None where no JSON was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +375,8 @@ def from_line(line: str | bytes) -> AttemptRecord:
         ),
         "usage": _maybe(Usage, plain.get("usage")),
         "tool_calls": tuple(ToolCall(**call) for call in plain.get("tool_calls", ())),
+        "asked": _maybe(Asked, plain.get("asked")),
+        "json_answer": _maybe(JsonAnswer, plain.get("json_answer")),
         "unknown_fields": tuple(plain.get("unknown_fields", ())),
         "failure": _maybe(Failure, plain.get("failure")),
         "error_frame": _maybe(Failure, plain.get("error_frame")),

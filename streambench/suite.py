@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from streambench.asked import faults
 from streambench.documents import Document, KeyPath, dotted, nearest, read_json, read_jsonl, read_yaml, shown
 from streambench.errors import InputError, Problem, SuiteError
 from streambench.turns import Turn, read_history, read_turns
@@ -237,6 +238,8 @@ def _params(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
         return {}
     for name in sorted(value.keys() & RESERVED_PARAMS):
         reading.refuse((*path, name), f"may not be set: {RESERVED_PARAMS[name]}")
+    for fault in faults(value):
+        reading.refuse((*path, *fault.path), fault.message, fault.found, fault.accepted)
     return value
 
 

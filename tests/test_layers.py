@@ -57,6 +57,8 @@ ROOMS: tuple[Room, ...] = (
     room(1, "apis"),
     room(1, "tool_schemas", "jsonschema", "referencing"),
     room(1, "tool_calls"),
+    room(1, "json_answers"),
+    room(1, "asked"),
     room(2, "turns"),
     room(2, "suite"),
     room(2, "conversation"),

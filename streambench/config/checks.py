@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from streambench.apis import unsendable
+from streambench.asked import faults
 from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
@@ -124,6 +125,8 @@ def _check_model(draft: Draft, model: dict[str, Any], path: KeyPath) -> None:
     if isinstance(params, dict):
         for param in sorted(params.keys() & RESERVED_PARAMS):
             draft.refuse((*path, "params", param), f"may not be set: {RESERVED_PARAMS[param]}")
+        for fault in faults(params):
+            draft.refuse((*path, "params", *fault.path), fault.message, fault.found, fault.accepted)
 
 
 def _check_load(draft: Draft, load: Any) -> None:

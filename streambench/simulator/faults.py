@@ -144,6 +144,17 @@ def _as_refusal(events: list[Event]) -> list[Event]:
     return [event._replace(kind="x") if event.kind == "c" else event for event in refused]
 
 
+def _as_text(answer: Answer) -> Answer:
+    """The same pieces as content, each call's opening by its name."""
+    if not answer.tool_names:
+        return answer
+    pieces = tuple(
+        piece._replace(kind="c", text=piece.text or answer.tool_names[piece.call]) if piece.kind == "f" else piece
+        for piece in answer.pieces
+    )
+    return replace(answer, pieces=pieces, tool_names=(), finish="stop", json=True)
+
+
 def _in_bursts(events: list[Event]) -> list[Event]:
     """Of each four output chunks all leave when the last is due; the end leaves as it would."""
     due = [event.at_ns for event in events if event.kind in GENERATED]
@@ -292,6 +303,13 @@ FAULTS: Mapping[str, Fault] = {
         change=lambda answer: (
             answer.first(max(1, len(answer.pieces) - 1), answer.finish) if answer.tool_name else answer
         ),
+    ),
+    "tool_not_called": Fault(
+        "a tool call written out as text, and no call (for a model with `tools`)", change=_as_text
+    ),
+    "bad_json_answer": Fault(
+        "a JSON answer that lacks its end (for a request with `response_format`)",
+        change=lambda answer: answer.first(max(1, len(answer.pieces) - 1), answer.finish) if answer.json else answer,
     ),
     "unknown_fields": Fault(
         "fields that no other gateway has", events=_replaced(b'"choices":[', b'"x_farm":{"rack":7},"choices":[')

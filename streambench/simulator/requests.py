@@ -38,6 +38,12 @@ class ChatRequest(msgspec.Struct):
     tool_choice: Any = None
     api: str = "chat"
     """By which API it came; nothing that a client says."""
+    parallel_tool_calls: bool | None = None
+    functions: list[Json] | None = None
+    function_call: Any = None
+    response_format: Any = None
+    reasoning_effort: Any = None
+    reasoning: Any = None
 
     @property
     def wants_usage(self) -> bool:
@@ -49,8 +55,15 @@ class ChatRequest(msgspec.Struct):
     def wants_tools(self) -> bool:
         """Not when a tool has just answered: an agent's loop must come to an end."""
         last = (self.messages or [{}])[-1]
-        answered = last.get("role") == "tool"
-        return bool(self.tools) and self.tool_choice != "none" and not answered
+        answered = last.get("role") in ("tool", "function")
+        choice = self.tool_choice if self.tools else self.function_call
+        return bool(self.tools or self.functions) and choice != "none" and not answered
+
+    @property
+    def effort(self) -> str:
+        """How much to think, `medium` where nothing is said."""
+        stated = self.reasoning.get("effort") if isinstance(self.reasoning, dict) else None
+        return str(self.reasoning_effort or stated or "medium")
 
     @property
     def token_limit(self) -> int | None:

@@ -25,6 +25,10 @@ METRIC_ATTRIBUTES: Mapping[str, str] = {
     "ttfc": "streambench.time_to_first_chunk_s",
     "ttft": "streambench.time_to_first_token_s",
     "ttfa": "streambench.time_to_first_answer_s",
+    "thinking": "streambench.thinking_s",
+    "tool_name": "streambench.time_to_tool_name_s",
+    "tool_call": "streambench.time_to_tool_calls_s",
+    "json": "streambench.time_to_json_s",
     "longest_gap": "streambench.longest_gap_s",
     "tpot": "streambench.time_per_output_token_s",
     "output_tok_s": "streambench.output_tokens_per_s",
@@ -38,7 +42,7 @@ METRIC_ATTRIBUTES: Mapping[str, str] = {
 }
 """The attribute of each metric that has one number an attempt; in seconds, but for tokens a second."""
 
-FROM_START = frozenset({"ttfb", "ttfc", "ttft", "ttfa", "e2e", "stream_end"})
+FROM_START = frozenset({"ttfb", "ttfc", "ttft", "ttfa", "tool_name", "tool_call", "json", "e2e", "stream_end"})
 """Metrics that count from the start, so that on a request's span the attempts before the last are inside."""
 
 DESCRIPTION_CHARS = 500
