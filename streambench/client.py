@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -27,6 +28,8 @@ from streambench.clock import Anchor, Clock
 from streambench.config import Config, Gateway, Model
 from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
+from streambench.headers import laid_over
+from streambench.images import attached
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
@@ -113,8 +116,13 @@ class Client:
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
         self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
-        for params in (*(model.params for model in config.models), *(prompt.params for prompt in config.suite.prompts)):
-            prepare_schemas(params)
+        everything: tuple[Iterable[Gateway | Model | Prompt], ...] = (
+            config.gateways.values(),
+            config.models,
+            config.suite.prompts,
+        )
+        for said in chain.from_iterable(everything):
+            prepare_schemas(said.params)
 
     @property
     def stamps(self) -> Stamps:
@@ -140,8 +148,10 @@ class Client:
         model = self._models[ticket.model]
         exchange = Exchange(self._instruments.clock, self._bounds)
         asks_usage = self._asks_usage(model)
-        body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
-        task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body, self._traced.headers(of)))
+        door, prompt = self._doors[model.gateway], self._prompts[ticket.prompt_id]
+        body = self._body(door.gateway, model, prompt, asks_usage=asks_usage)
+        own = laid_over(model.headers, prompt.headers)
+        task = _in_context_of(exchange, door.call(model.model, body, own, self._traced.headers(of)))
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
         reader = TapeReader(
@@ -178,10 +188,14 @@ class Client:
         return wanted and model.alias not in self._refuses_usage
 
     @staticmethod
-    def _body(model: Model, prompt: Prompt, *, asks_usage: bool) -> dict[str, Any]:
-        """The request's fields besides model and stream; a prompt's own params win over its model's."""
+    def _body(gateway: Gateway, model: Model, prompt: Prompt, *, asks_usage: bool) -> dict[str, Any]:
+        """The request's fields besides model and stream. A prompt's win over its model's, those over the gateway's."""
         usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
-        return {"messages": list(prompt.messages), **usage, "extra_body": {**model.params, **prompt.params}}
+        return {
+            "messages": list(prompt.messages),
+            **usage,
+            "extra_body": {**gateway.params, **model.params, **prompt.params},
+        }
 
     def sum_up(self, armed: ArmedRequest, held: _Held, refused: Failure | None) -> AttemptRecord:
         """The record of an attempt that is over."""
@@ -210,7 +224,8 @@ class Client:
     def _mask_of(self, prompt_id: str) -> PromptMask:
         """Made when it is first needed, once a prompt."""
         if prompt_id not in self._masks:
-            self._masks[prompt_id] = PromptMask(texts_of(self._prompts[prompt_id]))
+            prompt = self._prompts[prompt_id]
+            self._masks[prompt_id] = PromptMask(texts_of(prompt), attached(prompt.messages))
         return self._masks[prompt_id]
 
     def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
@@ -360,12 +375,20 @@ class _Door:
                 default_headers={**gateway.headers, "Accept-Encoding": "identity"},
             )
 
-    async def call(self, model: str, body: Mapping[str, Any], carried: Mapping[str, str]) -> None:
-        """`carried` are headers beside the gateway's own, which win."""
+    async def call(
+        self, model: str, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
+    ) -> None:
+        """`own` are the request's headers, which win over the gateway's; `carried` stand beside those, which win."""
         create = self.sdk.chat.completions.with_streaming_response.create
-        headers = {name: value for name, value in carried.items() if name.lower() not in self._named}
-        async with create(model=model, stream=True, extra_headers={**headers, **self._headers}, **body):
+        beside = {name: value for name, value in carried.items() if name.lower() not in self._named}
+        headers: dict[str, str | Omit] = {**beside, **self._respelled(own), **self._headers}
+        async with create(model=model, stream=True, extra_headers=headers, **body):
             pass  # the answer is on the tape
+
+    def _respelled(self, own: Mapping[str, str]) -> dict[str, str]:
+        """As the SDK or the gateway spells the same name: it merges by spelling, and would send both."""
+        default = {name.lower(): name for name in (*self.sdk.default_headers, *self.gateway.headers)}
+        return {default.get(name.lower(), name): value for name, value in own.items()}
 
     async def warm(self, count: int, connect_s: float, spare: int) -> None:
         limit = self.gateway.limits.max_concurrency or count

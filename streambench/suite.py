@@ -1,20 +1,25 @@
 """Prompt suites: a YAML, JSONL or JSON file, or the config's own `prompts:`, becomes prompts with ids and a hash.
 
-On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text or messages, system, tags and params.
-Everything wrong in a suite is reported at once, as SuiteError.
+On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text or messages, system, tags, params and
+more: docs/suites.md has every form. Everything wrong in a suite is reported at once, as SuiteError.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from streambench.documents import Document, KeyPath, dotted, nearest, read_json, read_jsonl, read_yaml, shown
+from streambench.documents import Document, KeyPath, nearest, read_json, read_jsonl, read_yaml, shown
 from streambench.errors import InputError, Problem, SuiteError
+from streambench.expansion import Made, expanded
+from streambench.headers import why_not_of_prompt
+from streambench.images import DETAILS, ImageError, checked_url, data_url, image_part
+from streambench.reading import Reading
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -33,20 +38,21 @@ _READERS: Mapping[str, Callable[[Path], Document]] = {
     ".ndjson": read_jsonl,
     ".json": read_json,
 }
-_SUITE_KEYS = ("name", "description", "prompts")
-_PROMPT_KEYS = ("id", "text", "messages", "system", "tags", "params")
-_OTHERS_WORDS = {"prompt": "text", "content": "text", "question": "text", "input": "text", "conversation": "messages"}
+_SUITE_KEYS = ("name", "description", "prompts", "rows")
+_PROMPT_KEYS = ("id", "text", "messages", "system", "tags", "params", "images", "headers", "rows", "synthetic")
+_IMAGE_KEYS = ("type", "file", "url", "detail")
 _MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is sent, over every model's own params: `params` win over the model's."""
+    """What is sent, over every model's own params and headers: the prompt's win over the model's."""
 
     id: str
     messages: tuple[Mapping[str, Any], ...]
     tags: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +77,18 @@ def load_suite(path: Path) -> Suite:
     return suite_from(document, path.stem)
 
 
-def suite_from(document: Document, name: str, at: KeyPath = ()) -> Suite:
-    """The suite that a document holds at a path. Raises SuiteError with every problem found."""
-    reading = _Reading(document)
+def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[Path, ...] = ()) -> Suite:
+    """The suite that a document holds at a path. `folders`: where the files that it names are looked for, if not
+    beside the document. Raises SuiteError with every problem found."""
+    reading = Reading(document, folders)
     data: Any = document.data
+    rows: Any = None
     for key in at:
         data = data[key]
     if isinstance(data, dict):
         name = _suite_name(reading, data, at, name)
-        data, at = data.get("prompts"), (*at, "prompts")
-    prompts = _prompts(reading, data, at)
+        data, at, rows = data.get("prompts"), (*at, "prompts"), data.get("rows")
+    prompts = _prompts(reading, data, at, rows)
     if reading.problems:
         raise SuiteError(reading.problems)
     return Suite(name, prompts, hash_of(prompts))
@@ -97,75 +105,85 @@ def texts_of(prompt: Prompt) -> Iterator[str]:
 
 
 def hash_of(prompts: Iterable[Prompt]) -> str:
-    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages and params, as canonical JSON.
+    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages, params, headers, as canonical JSON.
 
     The order of keys and of prompts, tags, and the layout of the file do not matter.
     """
-    rows = sorted(([p.id, p.messages, p.params] for p in prompts), key=lambda row: str(row[0]))
-    text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for index, prompt in enumerate(sorted(prompts, key=lambda prompt: prompt.id)):  # one at a time: images are large
+        digest.update(b"," if index else b"[")
+        digest.update(json.dumps(_sent(prompt), sort_keys=True, separators=(",", ":")).encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:16]
 
 
-class _Reading:
-    """One pass over a suite, gathering what is wrong. Parsers go on with a stand-in value after a problem."""
-
-    def __init__(self, document: Document) -> None:
-        self.problems: list[Problem] = []
-        self.document = document
-
-    def refuse(self, path: KeyPath, message: str, found: str | None = None, accepted: str | None = None) -> None:
-        line = self.document.line(path)
-        bare_list = bool(path) and isinstance(path[0], int)
-        where = dotted(("prompts", *path) if bare_list else path) or None
-        self.problems.append(Problem(message, self.document.file, line, where, found, accepted))
-
-    def text(self, value: Any, path: KeyPath) -> str:
-        if not isinstance(value, str):
-            self.refuse(path, "must be text", shown(value), "text; put numbers in quotes")
-            return ""
-        if not value.strip():
-            self.refuse(path, "must not be empty", shown(value), "text")
-        return value
-
-    def known_keys(self, item: Mapping[str, Any], known: tuple[str, ...], path: KeyPath) -> None:
-        for key in item:
-            if key not in known:
-                other = _OTHERS_WORDS.get(key)
-                hint = f"; did you mean `{other}`?" if other in known else nearest(key, known)
-                self.refuse((*path, key), f"unknown key{hint}", accepted=", ".join(known))
+def _sent(prompt: Prompt) -> list[Any]:
+    """Headers only where there are some, so that the hash of all other suites is what it always was."""
+    return [prompt.id, prompt.messages, prompt.params, *([prompt.headers] if prompt.headers else [])]
 
 
-def _suite_name(reading: _Reading, data: Mapping[str, Any], at: KeyPath, default: str) -> str:
+def together(suites: Sequence[Suite]) -> Suite:
+    """Several suites as one, in their order. An id that stands in more than one of them is `suite/id` in each.
+
+    Raises SuiteError where two go by the same name and share an id.
+    """
+    counted = Counter(prompt.id for suite in suites for prompt in suite.prompts)
+    prompts = tuple(
+        prompt if counted[prompt.id] == 1 else replace(prompt, id=f"{suite.name}/{prompt.id}")
+        for suite in suites
+        for prompt in suite.prompts
+    )
+    twice = next((id_ for id_, times in Counter(prompt.id for prompt in prompts).items() if times > 1), None)
+    if twice is not None:
+        message = f"two suites of one name have the same prompt id {shown(twice)}"
+        raise SuiteError([Problem(message, where="suite", accepted="a `name:` of its own in each suite")])
+    return Suite("+".join(suite.name for suite in suites)[:_MAX_ID], prompts, hash_of(prompts))
+
+
+def _suite_name(reading: Reading, data: Mapping[str, Any], at: KeyPath, default: str) -> str:
     reading.known_keys(data, _SUITE_KEYS, at)
     if "description" in data:
         reading.text(data["description"], (*at, "description"))
     return reading.text(data["name"], (*at, "name")) if "name" in data else default
 
 
-def _prompts(reading: _Reading, data: Any, at: KeyPath) -> tuple[Prompt, ...]:
+def _prompts(reading: Reading, data: Any, at: KeyPath, rows: Any = None) -> tuple[Prompt, ...]:
     if not isinstance(data, list) or not data:
         message = "the suite has no prompts" if not data else "must be a list of prompts"
         reading.refuse(
             at, message, shown(data) if data else None, "a list of texts, or of mappings with text or messages"
         )
         return ()
-    prompts = tuple(_prompt(reading, item, (*at, i), f"p{i + 1:03}") for i, item in enumerate(data))
-    _refuse_same_ids(reading, prompts, at)
-    return prompts
+    read = [(_made(reading, one), one) for one in expanded(reading, data, at, rows)]
+    _refuse_same_ids(reading, read)
+    return tuple(prompt for prompt, _ in read)
 
 
-def _refuse_same_ids(reading: _Reading, prompts: tuple[Prompt, ...], at: KeyPath) -> None:
-    first: dict[str, int] = {}
-    for index, prompt in enumerate(prompts):
-        earlier = first.setdefault(prompt.id, index)
-        if earlier != index:
-            line = reading.document.line((*at, earlier))
-            place = f"line {line}" if line else f"prompt {earlier + 1}"
-            message = f"has the same id as the prompt in {place}" if line else f"has the same id as {place}"
-            reading.refuse((*at, index, "id"), message, shown(prompt.id), "an id of its own")
+def _made(reading: Reading, one: Made) -> Prompt:
+    reading.row = one.row
+    prompt = _prompt(reading, one.item, one.path, one.default_id)
+    reading.row = None
+    return prompt
 
 
-def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Prompt:
+def _refuse_same_ids(reading: Reading, read: Sequence[tuple[Prompt, Made]]) -> None:
+    """Of each place in the file the first is told: a table's rows may all have one id."""
+    first: dict[str, Made] = {}
+    told: set[KeyPath] = set()
+    for prompt, one in read:
+        earlier = first.setdefault(prompt.id, one)
+        if earlier is one or one.path in told:
+            continue
+        told.add(one.path)
+        line = reading.document.line(earlier.path)
+        prompts = f"prompt {int(earlier.path[-1]) + 1}"
+        place = earlier.row or (f"the prompt in line {line}" if line else prompts)
+        reading.row = one.row
+        reading.refuse((*one.path, "id"), f"has the same id as {place}", shown(prompt.id), "an id of its own")
+        reading.row = None
+
+
+def _prompt(reading: Reading, item: Any, path: KeyPath, default_id: str) -> Prompt:
     if isinstance(item, str):
         item = {"text": item}
         text_path = path
@@ -180,10 +198,11 @@ def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Pro
         messages=_system(reading, item, path) + _messages(reading, item, path, text_path),
         tags=_tags(reading, item.get("tags", []), (*path, "tags")),
         params=_params(reading, item.get("params", {}), (*path, "params")),
+        headers=_headers(reading, item.get("headers", {}), (*path, "headers")),
     )
 
 
-def _id(reading: _Reading, value: Any, path: KeyPath, default: str) -> str:
+def _id(reading: Reading, value: Any, path: KeyPath, default: str) -> str:
     if value is None:
         return default
     if isinstance(value, int) and not isinstance(value, bool):
@@ -194,14 +213,14 @@ def _id(reading: _Reading, value: Any, path: KeyPath, default: str) -> str:
     return text.strip() or default
 
 
-def _tags(reading: _Reading, value: Any, path: KeyPath) -> tuple[str, ...]:
+def _tags(reading: Reading, value: Any, path: KeyPath) -> tuple[str, ...]:
     if not isinstance(value, list):
         reading.refuse(path, "must be a list", shown(value), "a list of texts, as in [short, code]")
         return ()
     return tuple(reading.text(tag, (*path, index)) for index, tag in enumerate(value))
 
 
-def _params(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
+def _params(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         reading.refuse(path, "must be a mapping", shown(value), "request parameters, as in {max_tokens: 64}")
         return {}
@@ -210,19 +229,38 @@ def _params(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
     return value
 
 
-def _system(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[Mapping[str, Any], ...]:
+def _headers(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, str]:
+    """A prompt's are plain: nothing that is secret, and nothing that another part of the request says."""
+    if not isinstance(value, dict):
+        reading.refuse(path, "must be a mapping", shown(value), "headers, as in {x-tier: batch}")
+        return {}
+    checked: dict[str, str] = {}
+    for name, said in value.items():
+        text = json.dumps(said) if isinstance(said, int | float) and not isinstance(said, bool) else said
+        why = why_not_of_prompt(name, text)
+        if why:
+            reading.refuse((*path, name), why, accepted="a header such as x-tier, with a text on one line")
+        else:
+            checked[name] = text
+    return checked
+
+
+def _system(reading: Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[Mapping[str, Any], ...]:
     if "system" not in item:
         return ()
     return ({"role": "system", "content": reading.text(item["system"], (*path, "system"))},)
 
 
 def _messages(
-    reading: _Reading, item: Mapping[str, Any], path: KeyPath, text_path: KeyPath
+    reading: Reading, item: Mapping[str, Any], path: KeyPath, text_path: KeyPath
 ) -> tuple[Mapping[str, Any], ...]:
     if "text" in item and "messages" in item:
         reading.refuse(path, "has both text and messages", accepted="one of them")
+    if "images" in item and "text" not in item:
+        reading.refuse((*path, "images"), "stand beside no text", accepted="`text`; or parts {type: image} in messages")
     if "text" in item:
-        return ({"role": "user", "content": reading.text(item["text"], text_path)},)
+        text = reading.text(item["text"], text_path)
+        return ({"role": "user", "content": _with_images(reading, text, item.get("images"), (*path, "images"))},)
     if "messages" in item:
         return _message_list(reading, item["messages"], (*path, "messages"))
     if item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
@@ -230,16 +268,72 @@ def _messages(
     return ()
 
 
-def _message_list(reading: _Reading, value: Any, path: KeyPath) -> tuple[Mapping[str, Any], ...]:
+def _with_images(reading: Reading, text: str, images: Any, path: KeyPath) -> Any:
+    """The content of a text and its images: the text alone where there are none."""
+    if images is None:
+        return text
+    if not isinstance(images, list) or not images:
+        reading.refuse(path, "must be a list of images", shown(images), "a list of files or URLs, as in [pic.png]")
+        return text
+    parts = [_image(reading, image, (*path, index)) for index, image in enumerate(images)]
+    return [{"type": "text", "text": text}, *parts]
+
+
+def _image(reading: Reading, said: Any, path: KeyPath) -> dict[str, Any]:
+    """The API's part for a file's path, a URL, or a mapping of one of them and `detail`."""
+    if isinstance(said, str):
+        said = {"url" if "://" in said else "file": said}
+    if not isinstance(said, dict) or ("file" in said) == ("url" in said):
+        accepted = "a file's path, a URL, or a mapping {file: ...} or {url: ...}"
+        reading.refuse(path, "is no image", shown(said), accepted)
+        return image_part("")
+    reading.known_keys(said, _IMAGE_KEYS, path)
+    detail = said.get("detail")
+    if detail is not None and detail not in DETAILS:
+        reading.refuse((*path, "detail"), "is none of the choices", shown(detail), ", ".join(DETAILS))
+    return image_part(_image_url(reading, said, path), detail)
+
+
+def _image_url(reading: Reading, said: Mapping[str, Any], path: KeyPath) -> str:
+    key = "file" if "file" in said else "url"
+    try:
+        if key == "url":
+            return checked_url(said[key])
+        place = reading.file(said[key], (*path, key), "an image file")
+        return reading.once(place, data_url) if place else ""
+    except ImageError as fault:
+        reading.refuse((*path, key), fault.message, fault.found, fault.accepted)
+    return ""
+
+
+def _message_list(reading: Reading, value: Any, path: KeyPath) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list) or not value:
         reading.refuse(path, "must be a list of messages", shown(value), "a list of {role, content}")
         return ()
     for index, message in enumerate(value):
         _check_message(reading, message, (*path, index))
-    return tuple(message for message in value if isinstance(message, dict))
+    return tuple(
+        _sendable(reading, message, (*path, index)) for index, message in enumerate(value) if isinstance(message, dict)
+    )
 
 
-def _check_message(reading: _Reading, message: Any, path: KeyPath) -> None:
+def _sendable(reading: Reading, message: dict[str, Any], path: KeyPath) -> dict[str, Any]:
+    """The message as it is, but for its images, which become what the API takes."""
+    content = message.get("content")
+    if not isinstance(content, list) or not any(_is_own_image(part) for part in content):
+        return message
+    parts = [
+        _image(reading, part, (*path, "content", index)) if _is_own_image(part) else part
+        for index, part in enumerate(content)
+    ]
+    return message | {"content": parts}
+
+
+def _is_own_image(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "image"
+
+
+def _check_message(reading: Reading, message: Any, path: KeyPath) -> None:
     if not isinstance(message, dict):
         reading.refuse(path, "must be a message", shown(message), "a mapping {role, content}")
         return
@@ -252,7 +346,7 @@ def _check_message(reading: _Reading, message: Any, path: KeyPath) -> None:
     _check_content(reading, message.get("content"), (*path, "content"))
 
 
-def _check_content(reading: _Reading, content: Any, path: KeyPath) -> None:
+def _check_content(reading: Reading, content: Any, path: KeyPath) -> None:
     if isinstance(content, str):
         return
     if not isinstance(content, list) or not content:
@@ -264,7 +358,7 @@ def _check_content(reading: _Reading, content: Any, path: KeyPath) -> None:
         _check_part(reading, part, (*path, index))
 
 
-def _check_part(reading: _Reading, part: Any, path: KeyPath) -> None:
+def _check_part(reading: Reading, part: Any, path: KeyPath) -> None:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         reading.refuse(
             path, "is no content part", shown(part), "a mapping with a type, such as {type: text, text: ...}"

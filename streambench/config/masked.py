@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from streambench.images import images_of
 from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
-from streambench.suite import texts_of
+from streambench.suite import Prompt, texts_of
 
 if TYPE_CHECKING:
     from streambench.config.schema import Config, FileGateway, Load, Model, Telemetry
@@ -40,7 +41,7 @@ def masked_config(config: Config) -> dict[str, Any]:
     return judged | {
         "name": config.name,
         "gateways": {name: _gateway_of(config, name) for name in config.gateways},
-        "models": [_model(model, config.secrets) for model in config.models],
+        "models": [_model(model, config.secrets, _filled_in_headers(config)) for model in config.models],
         "suite": {
             "name": config.suite.name,
             "path": config.suite_path,
@@ -71,10 +72,17 @@ def prompt_catalogue(config: Config) -> dict[str, dict[str, Any]]:
             "tags": list(prompt.tags),
             "messages": len(prompt.messages),
             "chars": sum(map(len, texts_of(prompt))),
+            **_images(prompt),
             "params": _params({k: v for k, v in prompt.params.items() if k in TOLD_PARAMS}, config.secrets),
         }
         for prompt in config.suite.prompts
     }
+
+
+def _images(prompt: Prompt) -> dict[str, int]:
+    """How many, where there are some; their bytes count as no characters."""
+    count = images_of(prompt.messages)
+    return {"images": count} if count else {}
 
 
 def _gateway_of(config: Config, name: str) -> dict[str, Any]:
@@ -90,10 +98,8 @@ def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str
     return {
         "base_url": secrets.mask(mask_url(gateway.base_url)),
         "api_key": "none" if gateway.api_key is None else MASK,
-        "headers": {
-            name: MASK if name in hidden or is_secret_name(name) else secrets.mask(value)
-            for name, value in gateway.headers.items()
-        },
+        "headers": _headers(gateway.headers, secrets, hidden),
+        **({"params": _params(gateway.params, secrets)} if gateway.params else {}),
         "limits": gateway.limits.model_dump(),
         "models": None if gateway.models is None else str(gateway.models),
         "include_usage": gateway.include_usage,
@@ -115,8 +121,21 @@ def masked_telemetry(telemetry: Telemetry, secrets: Secrets) -> dict[str, Any]:
     }
 
 
-def _model(model: Model, secrets: Secrets) -> dict[str, Any]:
-    return {**model.model_dump(), "params": _params(model.params, secrets)}
+def _model(model: Model, secrets: Secrets, hidden: frozenset[str]) -> dict[str, Any]:
+    """Headers only where there are some: a run from before there were any is still the same run."""
+    headers = {"headers": _headers(model.headers, secrets, hidden)} if model.headers else {}
+    return {**model.model_dump(), "params": _params(model.params, secrets), **headers}
+
+
+def _filled_in_headers(config: Config) -> frozenset[str]:
+    """Names of the models' headers that came from a variable in any of them."""
+    return frozenset(str(path[3]) for path in config.from_variables if path[0] == "models" and len(path) > 3)
+
+
+def _headers(headers: Mapping[str, str], secrets: Secrets, hidden: frozenset[str]) -> dict[str, str]:
+    return {
+        name: MASK if name in hidden or is_secret_name(name) else secrets.mask(value) for name, value in headers.items()
+    }
 
 
 def _params(value: Any, secrets: Secrets, name: str = "") -> Any:

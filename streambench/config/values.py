@@ -1,4 +1,4 @@
-"""Readers of single values: durations, URLs, header fields, names. Each returns the value or raises ValueError.
+"""Readers of single values: durations, URLs, names. Each returns the value or raises ValueError.
 
 On the way: schema.py hangs them on its fields. Their messages never repeat the value, which may be a secret.
 """
@@ -12,12 +12,9 @@ from urllib.parse import urlsplit
 
 from streambench.documents import nearest
 
-FRAMING = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
-"""Headers that a request's own bytes decide: another value would cut or garble it."""
 MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
 """Statuses that the same request would get again."""
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DURATION = re.compile(
     r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
     r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
@@ -51,6 +48,11 @@ def size(value: Any) -> Any:
     value = not_bool(value)
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
     return value if match is None else round(float(match["amount"]) * _UNIT_BYTES[match["unit"].lower()])
+
+
+def as_list(value: Any) -> Any:
+    """A single text as a list of it."""
+    return [value] if isinstance(value, str) else value
 
 
 def retriable_status(status: int) -> int:
@@ -130,24 +132,3 @@ def _check_url(text: str, schemes: tuple[str, ...]) -> None:
         raise ValueError("names no host")
     if parts.fragment:
         raise ValueError("must have no #fragment")
-
-
-def header_name(text: str) -> str:
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("is no header name")
-    if text.lower() in FRAMING:
-        raise ValueError("is set by the request itself")
-    return text
-
-
-def header_value(value: Any) -> Any:
-    """Numbers are fine as header values; line breaks would let a value add headers of its own."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and not is_header_safe(value):
-        raise ValueError("holds a character that no header can carry, such as a line break or one outside ASCII")
-    return value
-
-
-def is_header_safe(text: str) -> bool:
-    return text.isascii() and text.isprintable()
