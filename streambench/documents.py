@@ -89,6 +89,14 @@ def read_jsonl(path: Path) -> Document:
     return Document(file, rows, lines)
 
 
+def value_at(document: Document, path: KeyPath) -> Any:
+    """What the document holds there; the path has to lead somewhere."""
+    value: Any = document.data
+    for key in path:
+        value = value[key]
+    return value
+
+
 def parse_yaml(text: str, file: str) -> Document:
     """YAML text; `file` is the name that problems bear. Raises InputError."""
     root = _compose(_guard_variables(text), file)

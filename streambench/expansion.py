@@ -13,7 +13,7 @@ from streambench import synthetic
 from streambench.documents import KeyPath, nearest, shown
 from streambench.errors import InputError
 from streambench.reading import Reading
-from streambench.rows import KINDS, Row, columns_of, read_rows, rows_of, shown_list
+from streambench.rows import KINDS, Row, columns_of, fault_of, read_rows, rows_of, shown_list
 from streambench.templates import filled, variables_in
 
 MAX_PROMPTS = 100_000
@@ -102,11 +102,20 @@ def _rows(reading: Reading, said: Any, path: KeyPath) -> tuple[Row, ...]:
     """The rows that `rows:` names or lists; none after a problem."""
     try:
         if isinstance(said, list):
-            return rows_of(reading.document, None, path)
+            return _inline(reading, said, path)
         place = reading.file(said, path, _TABLE)
         return read_rows(place) if place else ()
     except InputError as error:
         reading.problems.extend(error.problems)
+    return ()
+
+
+def _inline(reading: Reading, said: Any, path: KeyPath) -> tuple[Row, ...]:
+    fault = fault_of(said)
+    if fault is None:
+        return rows_of(reading.document, None, path)
+    at, message, found, accepted = fault
+    reading.refuse((*path, *at), message, found, accepted)
     return ()
 
 
@@ -192,7 +201,8 @@ def _wanted(reading: Reading, item: Mapping[str, Any], path: KeyPath) -> synthet
     seed = reading.whole(said.get("seed", 0), (*at, "seed"), 0, 2**63 - 1)
     ask = "\n\n" + reading.text(said["ask"], (*at, "ask")).strip() if "ask" in said else synthetic.ASK
     wanted = synthetic.Wanted(tokens, count, seed, _shared(reading, said, at, tokens), ask)
-    _refuse_much(reading, wanted, at)
+    if len(reading.problems) == before:
+        _refuse_much(reading, wanted, at)
     return wanted if len(reading.problems) == before else None
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from streambench.documents import Document, dotted, read_json, read_jsonl, read_text, shown
+from streambench.documents import Document, KeyPath, dotted, read_json, read_jsonl, read_text, shown, value_at
 from streambench.errors import InputError, Problem
 
 MAX_ROWS = 100_000
@@ -40,25 +40,30 @@ def read_rows(path: Path) -> tuple[Row, ...]:
     _refuse_large(path)
     if kind in (".csv", ".tsv"):
         return tuple(_csv_rows(path, "," if kind == ".csv" else "\t"))
-    return rows_of(read_json(path) if kind == ".json" else read_jsonl(path), path.name)
+    return _of_document(read_json(path) if kind == ".json" else read_jsonl(path), path.name)
 
 
-def rows_of(document: Document, name: str | None, at: tuple[str | int, ...] = ()) -> tuple[Row, ...]:
-    """The rows that a document holds as a list of mappings at a path. `name` is the file's, where it is another."""
-    data: Any = document.data
-    for key in at:
-        data = data[key]
+def rows_of(document: Document, name: str | None, at: KeyPath = ()) -> tuple[Row, ...]:
+    """The rows that a document holds as a list at a path, once `fault_of` finds nothing wrong with it.
+
+    `name` is the file's, where messages are about another one.
+    """
+    return tuple(
+        Row(row, number, _place(number, name, document.line((*at, number - 1))))
+        for number, row in enumerate(value_at(document, at), start=1)
+    )
+
+
+def fault_of(data: Any) -> tuple[KeyPath, str, str, str] | None:
+    """What is wrong with a list of rows: where in it, the message, what was found, what is accepted."""
     if not isinstance(data, list) or not data:
-        raise InputError(
-            [_problem(document, at, "must be a list of rows", shown(data), "a list such as [{city: Oslo}]")]
-        )
+        return (), "must be a list of rows", shown(data), "a list such as [{city: Oslo}]"
     if len(data) > MAX_ROWS:
-        raise InputError([_too_many(document.file, document.line(at))])
-    wrong = next((i for i, row in enumerate(data) if not isinstance(row, dict)), None)
+        return (), "has too many rows", str(len(data)), f"up to {MAX_ROWS}"
+    wrong = next((index for index, row in enumerate(data) if not isinstance(row, dict)), None)
     if wrong is not None:
-        accepted = "a mapping of columns to values"
-        raise InputError([_problem(document, (*at, wrong), "must be a row", shown(data[wrong]), accepted)])
-    return tuple(Row(row, i + 1, _place(i + 1, name, document.line((*at, i)))) for i, row in enumerate(data))
+        return (wrong,), "must be a row", shown(data[wrong]), "a mapping of columns to values"
+    return None
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -66,12 +71,13 @@ def columns_of(rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for row in rows for name in row.values))
 
 
-def _problem(document: Document, at: tuple[str | int, ...], message: str, found: str, accepted: str) -> Problem:
-    return Problem(message, document.file, document.line(at), dotted(at) or None, found, accepted)
-
-
-def _too_many(file: str, line: int | None = None) -> Problem:
-    return Problem("has too many rows", file, line, accepted=f"up to {MAX_ROWS}")
+def _of_document(document: Document, name: str) -> tuple[Row, ...]:
+    fault = fault_of(document.data)
+    if fault:
+        at, message, found, accepted = fault
+        problem = Problem(message, document.file, document.line(at), dotted(at) or None, found, accepted)
+        raise InputError([problem])
+    return rows_of(document, name)
 
 
 def _refuse_large(path: Path) -> None:
@@ -124,7 +130,7 @@ def _body(reader: Any, header: tuple[str, ...], path: Path) -> Iterator[Row]:
         if cells:
             number += 1
             if number > MAX_ROWS:
-                raise InputError([_too_many(str(path), line)])
+                raise InputError([Problem("has too many rows", str(path), line, accepted=f"up to {MAX_ROWS}")])
             yield Row(_named(cells, header, path, line), number, _place(number, path.name, line))
         line = reader.line_num + 1
     if not number:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from streambench.documents import Document, KeyPath, nearest, read_json, read_jsonl, read_yaml, shown
+from streambench.documents import Document, KeyPath, nearest, read_json, read_jsonl, read_yaml, shown, value_at
 from streambench.errors import InputError, Problem, SuiteError
 from streambench.expansion import Made, expanded
 from streambench.headers import why_not_of_prompt
@@ -81,10 +81,8 @@ def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[P
     """The suite that a document holds at a path. `folders`: where the files that it names are looked for, if not
     beside the document. Raises SuiteError with every problem found."""
     reading = Reading(document, folders)
-    data: Any = document.data
+    data = value_at(document, at)
     rows: Any = None
-    for key in at:
-        data = data[key]
     if isinstance(data, dict):
         name = _suite_name(reading, data, at, name)
         data, at, rows = data.get("prompts"), (*at, "prompts"), data.get("rows")

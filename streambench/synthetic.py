@@ -11,7 +11,7 @@ from itertools import count
 from random import Random
 
 CHARACTERS_PER_TOKEN = 4
-LEAST_TOKENS = 32
+LEAST_TOKENS = 40
 MOST_TOKENS = 2_000_000
 MOST_PROMPTS = 10_000
 
