@@ -82,10 +82,10 @@ def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[P
     beside the document. Raises SuiteError with every problem found."""
     reading = Reading(document, folders)
     data = value_at(document, at)
-    rows: Any = None
+    rows = None
     if isinstance(data, dict):
         name = _suite_name(reading, data, at, name)
-        data, at, rows = data.get("prompts"), (*at, "prompts"), data.get("rows")
+        rows, data, at = data.get("rows"), data.get("prompts"), (*at, "prompts")
     prompts = _prompts(reading, data, at, rows)
     if reading.problems:
         raise SuiteError(reading.problems)
