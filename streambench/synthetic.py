@@ -7,13 +7,14 @@ estimate: the words are short and common, so that most tokenizers come near it, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import count
 from random import Random
 
 CHARACTERS_PER_TOKEN = 4
+WORDS_A_SENTENCE = 12
 LEAST_TOKENS = 40
 MOST_TOKENS = 2_000_000
 MOST_PROMPTS = 10_000
+"""Of one `synthetic`; there are more pairs of words than that."""
 
 ASK = "\n\nIn one short sentence: which word of this list do you like best, and why?"
 
@@ -37,6 +38,8 @@ wing wise with wolf wood wool word work year yes yet you zoo
 WORDS = tuple(_PLAIN.split())
 """Not to be changed: what a seed makes, and with it the hash of every suite that says `synthetic`, hangs on them."""
 
+_PAIRS = len(WORDS) ** 2
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -50,26 +53,34 @@ class Wanted:
 
 
 def texts(wanted: Wanted) -> tuple[str, ...]:
-    """`count` texts of exactly four characters a wanted token, what is asked at their end included."""
-    length = wanted.tokens * CHARACTERS_PER_TOKEN - len(wanted.ask)
-    common = _words(f"{wanted.seed}:shared", 0, min(wanted.shared * CHARACTERS_PER_TOKEN, length))
-    own = length - len(common)
-    return tuple(common + _words(f"{wanted.seed}:{n}", n, own) + wanted.ask for n in range(wanted.count))
+    """`count` texts of exactly four characters a wanted token, what is asked at their end included.
 
-
-def _words(seed: str, number: int, length: int) -> str:
-    """So many characters of words in short sentences; the first two words are those of no other number.
-
-    `random()` alone, since it is the one draw that Python promises to keep.
+    Another length is another text from its first word on: a cache that holds the shorter one must not help the longer.
     """
-    draw = Random(seed).random
+    length = wanted.tokens * CHARACTERS_PER_TOKEN - len(wanted.ask)
+    seed = f"{wanted.seed}:{wanted.tokens}"
+    common = _words(Random(f"{seed}:shared"), (), min(wanted.shared * CHARACTERS_PER_TOKEN, length))
+    start = int(Random(seed).random() * _PAIRS)
+    return tuple(
+        common + _words(Random(f"{seed}:{n}"), _pair(start + n), length - len(common)) + wanted.ask
+        for n in range(wanted.count)
+    )
+
+
+def _pair(number: int) -> tuple[str, str]:
+    """Two words that are those of no other number."""
+    return WORDS[number % len(WORDS)], WORDS[number // len(WORDS) % len(WORDS)]
+
+
+def _words(rng: Random, first: tuple[str, ...], length: int) -> str:
+    """So many characters of words in short sentences, that begin with the `first`.
+
+    `random()` is the one draw that Python promises to keep, and so the only one here.
+    """
     parts: list[str] = []
     size = 0
-    first = [number % len(WORDS), number // len(WORDS) % len(WORDS)]
-    for place in count():
-        if size >= length:
-            break
-        word = WORDS[first[place] if place < len(first) else int(draw() * len(WORDS))]
-        parts.append(f"{word}. " if draw() < 1 / 12 else f"{word} ")
+    while size < length:
+        word = first[len(parts)] if len(parts) < len(first) else WORDS[int(rng.random() * len(WORDS))]
+        parts.append(f"{word}. " if rng.random() < 1 / WORDS_A_SENTENCE else f"{word} ")
         size += len(parts[-1])
     return "".join(parts)[:length]

@@ -302,8 +302,7 @@ def test_a_synthetic_prompt_has_its_length() -> None:
 def test_synthetic_prompts_are_the_same_everywhere() -> None:
     """A changed word or draw would part old runs from new ones."""
     text = synthetic.texts(synthetic.Wanted(tokens=100, count=2, seed=1))[1]
-    assert text.startswith("act able ")
-    assert zlib.crc32(text.encode()) == 3_337_679_873
+    assert zlib.crc32(text.encode()) == 3_298_200_284
 
 
 def test_no_two_synthetic_prompts_begin_alike() -> None:
@@ -319,10 +318,11 @@ def test_a_shared_prefix_is_shared_and_the_rest_is_not() -> None:
     assert len({text[1_200:1_230] for text in found}) == 5
 
 
-def test_another_seed_is_another_text() -> None:
-    """Beyond the first words, which count."""
-    one, two = (synthetic.texts(synthetic.Wanted(tokens=100, seed=seed))[0] for seed in (1, 2))
-    assert one[20:60] != two[20:60]
+def test_another_seed_or_length_is_another_text() -> None:
+    """From the beginning: what a cache holds of one is of no use to the other."""
+    wanted = [(100, 1), (100, 2), (200, 1)]
+    found = [synthetic.texts(synthetic.Wanted(tokens=tokens, seed=seed))[0] for tokens, seed in wanted]
+    assert len({text[:8] for text in found}) == 3
 
 
 def test_a_suite_makes_synthetic_prompts(tmp_path: Path) -> None:
