@@ -73,10 +73,10 @@ class Reading:
             return None
         places = [folder / value for folder in self.folders]
         for place in places:
-            if place.is_file():
+            if _is(place, Path.is_file):
                 return place
         tried = " or ".join(shown(str(place.absolute()), _MAX_PATH)[1:-1] for place in places)
-        message = "is no file" if any(place.exists() for place in places) else "no such file"
+        message = "is no file" if any(_is(place, Path.exists) for place in places) else "no such file"
         self.refuse(path, message, shown(value), f"{kind}; looked for {tried}")
         return None
 
@@ -85,3 +85,11 @@ class Reading:
         if place not in self._read:
             self._read[place] = read(place)
         return self._read[place]
+
+
+def _is(place: Path, kind: Callable[[Path], bool]) -> bool:
+    """A name too long, or in a folder that may not be entered, is none."""
+    try:
+        return kind(place)
+    except OSError:
+        return False

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from streambench import images, rows, synthetic
 from streambench.documents import Document
 from streambench.errors import SuiteError
+from streambench.secrets import Secrets
 from streambench.suite import Prompt, Suite, hash_of, load_suite, suite_from, texts_of, together
+from streambench.telemetry.content import content_of
 from streambench.templates import filled, variables_in
+from streambench.testing import make_record
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"secret pixels of a harbour"
 SIGNATURES = {
@@ -148,6 +151,7 @@ def test_a_csv_cell_may_be_long(tmp_path: Path) -> None:
             "",
             ["mine.yaml:1: prompts.0.rows: no such file (found 'e.csv'", "looked for"],
         ),
+        (f"{{text: '{{{{a}}}}', rows: {'x' * 280}.csv}}", "", ["prompts.0.rows: no such file"]),
         ("{text: '{{a}}', rows: d.txt}", "a", ["d.txt: is not a kind of table (found '.txt'; accepted: .csv"]),
         ("{text: '{{a}}', rows: d.jsonl}", "[1]", ["d.jsonl:1: 0: must be a row (found a list"]),
         ("{text: '{{a}}', rows: []}", "", ["prompts.0.rows: must be a list of rows"]),
@@ -289,6 +293,14 @@ def test_a_bad_image_is_told_in_one_line(tmp_path: Path, item: str, tells: str) 
     (line,) = told(tmp_path, f"- {item}", a__png=PNG, t__txt="words")
     assert tells in line, line
     assert "pw" not in line
+
+
+def test_captured_content_has_no_image(tmp_path: Path) -> None:
+    """A span that may hold prompts tells that there was one, and neither its bytes nor its address."""
+    suite = load(tmp_path, "- {text: x, images: [a.png, 'https://pictures.example/b.png']}", a__png=PNG)
+    told_ = content_of(suite.prompts[0].messages, make_record(), Secrets())["gen_ai.input.messages"]
+    parts = [{"type": "text", "content": "x"}, {"type": "image_url"}, {"type": "image_url"}]
+    assert json.loads(str(told_)) == [{"role": "user", "parts": parts}]
 
 
 # --- synthetic prompts

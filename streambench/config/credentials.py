@@ -10,6 +10,7 @@ from typing import Any
 
 from streambench.config.draft import Draft
 from streambench.documents import KeyPath
+from streambench.headers import RESERVED
 from streambench.secrets import is_secret_name, looks_secret
 
 VARIABLE = re.compile(r"\$\{([^{}]*)\}")
@@ -28,6 +29,7 @@ def check_credentials(draft: Draft) -> None:
             _check_url(draft, gateway, (*path, key), variable_for(name, "PASSWORD"))
     for index, model in draft.models():
         variable = variable_for(str(model.get("alias") or model.get("model")), "HEADER")
+        _refuse_reserved(draft, model.get("headers"), ("models", index, "headers"))
         _check_headers(draft, model.get("headers"), ("models", index, "headers"), variable)
     telemetry = draft.data.get("telemetry")
     if isinstance(telemetry, dict):
@@ -64,6 +66,13 @@ def _refuse_api_key(draft: Draft, gateway: dict[str, Any], path: KeyPath, variab
         draft.refuse(path, "a key must not stand in the file", accepted=accepted)
     _remember(draft, key)
     gateway["api_key"] = None
+
+
+def _refuse_reserved(draft: Draft, headers: Any, path: KeyPath) -> None:
+    """Before it is told how a key may be put into one of them."""
+    for name in [name for name in headers if name.lower() in RESERVED] if isinstance(headers, dict) else ():
+        draft.refuse((*path, name), f"may not be set here: {RESERVED[name.lower()]}")
+        _remember(draft, headers.pop(name))
 
 
 def _check_headers(draft: Draft, headers: Any, path: KeyPath, variable: str) -> None:

@@ -117,7 +117,7 @@ class FileGateway(Frozen):
 
     def __repr_args__(self) -> Any:
         """Of what may hold a secret only the masked form, as in the run's header."""
-        return masked_gateway(self, Secrets()).items()
+        return (said for said in masked_gateway(self, Secrets()).items() if said[0] != "params")
 
 
 class Gateway(FileGateway):
