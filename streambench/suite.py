@@ -80,7 +80,7 @@ def load_suite(path: Path) -> Suite:
 def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[Path, ...] = ()) -> Suite:
     """The suite that a document holds at a path. `folders`: where the files that it names are looked for, if not
     beside the document. Raises SuiteError with every problem found."""
-    reading = Reading(document, folders)
+    reading = _Reading(document, folders)
     data = value_at(document, at)
     rows = None
     if isinstance(data, dict):
@@ -138,14 +138,25 @@ def together(suites: Sequence[Suite]) -> Suite:
     return Suite("+".join(suite.name for suite in suites)[:_MAX_ID], prompts, hash_of(prompts))
 
 
-def _suite_name(reading: Reading, data: Mapping[str, Any], at: KeyPath, default: str) -> str:
+class _Reading(Reading):
+    """A pass over a suite; it reads a message's content too."""
+
+    def content(self, value: Any, path: KeyPath) -> Any:
+        """Text or parts, as they are sent: of images what the API takes."""
+        _check_content(self, value, path)
+        if not isinstance(value, list) or not any(_is_own_image(part) for part in value):
+            return value
+        return [_image(self, part, (*path, index)) if _is_own_image(part) else part for index, part in enumerate(value)]
+
+
+def _suite_name(reading: _Reading, data: Mapping[str, Any], at: KeyPath, default: str) -> str:
     reading.known_keys(data, _SUITE_KEYS, at)
     if "description" in data:
         reading.text(data["description"], (*at, "description"))
     return reading.text(data["name"], (*at, "name")) if "name" in data else default
 
 
-def _prompts(reading: Reading, data: Any, at: KeyPath, rows: Any = None) -> tuple[Prompt, ...]:
+def _prompts(reading: _Reading, data: Any, at: KeyPath, rows: Any = None) -> tuple[Prompt, ...]:
     if not isinstance(data, list) or not data:
         message = "the suite has no prompts" if not data else "must be a list of prompts"
         reading.refuse(
@@ -157,14 +168,14 @@ def _prompts(reading: Reading, data: Any, at: KeyPath, rows: Any = None) -> tupl
     return tuple(prompt for prompt, _ in read)
 
 
-def _made(reading: Reading, one: Made) -> Prompt:
+def _made(reading: _Reading, one: Made) -> Prompt:
     reading.row = one.row
     prompt = _prompt(reading, one.item, one.path, one.default_id)
     reading.row = None
     return prompt
 
 
-def _refuse_same_ids(reading: Reading, read: Sequence[tuple[Prompt, Made]]) -> None:
+def _refuse_same_ids(reading: _Reading, read: Sequence[tuple[Prompt, Made]]) -> None:
     """Of each place in the file the first is told: a table's rows may all have one id."""
     first: dict[str, Made] = {}
     told: set[KeyPath] = set()
@@ -181,7 +192,7 @@ def _refuse_same_ids(reading: Reading, read: Sequence[tuple[Prompt, Made]]) -> N
         reading.row = None
 
 
-def _prompt(reading: Reading, item: Any, path: KeyPath, default_id: str) -> Prompt:
+def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Prompt:
     if isinstance(item, str):
         item = {"text": item}
         text_path = path
@@ -200,7 +211,7 @@ def _prompt(reading: Reading, item: Any, path: KeyPath, default_id: str) -> Prom
     )
 
 
-def _id(reading: Reading, value: Any, path: KeyPath, default: str) -> str:
+def _id(reading: _Reading, value: Any, path: KeyPath, default: str) -> str:
     if value is None:
         return default
     if isinstance(value, int) and not isinstance(value, bool):
@@ -211,14 +222,14 @@ def _id(reading: Reading, value: Any, path: KeyPath, default: str) -> str:
     return text.strip() or default
 
 
-def _tags(reading: Reading, value: Any, path: KeyPath) -> tuple[str, ...]:
+def _tags(reading: _Reading, value: Any, path: KeyPath) -> tuple[str, ...]:
     if not isinstance(value, list):
         reading.refuse(path, "must be a list", shown(value), "a list of texts, as in [short, code]")
         return ()
     return tuple(reading.text(tag, (*path, index)) for index, tag in enumerate(value))
 
 
-def _params(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
+def _params(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         reading.refuse(path, "must be a mapping", shown(value), "request parameters, as in {max_tokens: 64}")
         return {}
@@ -227,7 +238,7 @@ def _params(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
     return value
 
 
-def _headers(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, str]:
+def _headers(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, str]:
     """A prompt's are plain: nothing that is secret, and nothing that another part of the request says."""
     if not isinstance(value, dict):
         reading.refuse(path, "must be a mapping", shown(value), "headers, as in {x-tier: batch}")
@@ -243,14 +254,14 @@ def _headers(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, str]:
     return checked
 
 
-def _system(reading: Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[Mapping[str, Any], ...]:
+def _system(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[Mapping[str, Any], ...]:
     if "system" not in item:
         return ()
     return ({"role": "system", "content": reading.text(item["system"], (*path, "system"))},)
 
 
 def _messages(
-    reading: Reading, item: Mapping[str, Any], path: KeyPath, text_path: KeyPath
+    reading: _Reading, item: Mapping[str, Any], path: KeyPath, text_path: KeyPath
 ) -> tuple[Mapping[str, Any], ...]:
     if "text" in item and "messages" in item:
         reading.refuse(path, "has both text and messages", accepted="one of them")
@@ -266,7 +277,7 @@ def _messages(
     return ()
 
 
-def _with_images(reading: Reading, text: str, images: Any, path: KeyPath) -> Any:
+def _with_images(reading: _Reading, text: str, images: Any, path: KeyPath) -> Any:
     """The content of a text and its images: the text alone where there are none."""
     if images is None:
         return text
@@ -277,7 +288,7 @@ def _with_images(reading: Reading, text: str, images: Any, path: KeyPath) -> Any
     return [{"type": "text", "text": text}, *parts]
 
 
-def _image(reading: Reading, said: Any, path: KeyPath) -> dict[str, Any]:
+def _image(reading: _Reading, said: Any, path: KeyPath) -> dict[str, Any]:
     """The API's part for a file's path, a URL, or a mapping of one of them and `detail`."""
     if isinstance(said, str):
         said = {"url" if "://" in said else "file": said}
@@ -292,7 +303,7 @@ def _image(reading: Reading, said: Any, path: KeyPath) -> dict[str, Any]:
     return image_part(_image_url(reading, said, path), detail)
 
 
-def _image_url(reading: Reading, said: Mapping[str, Any], path: KeyPath) -> str:
+def _image_url(reading: _Reading, said: Mapping[str, Any], path: KeyPath) -> str:
     key = "file" if "file" in said else "url"
     try:
         if key == "url":
@@ -304,47 +315,29 @@ def _image_url(reading: Reading, said: Mapping[str, Any], path: KeyPath) -> str:
     return ""
 
 
-def _message_list(reading: Reading, value: Any, path: KeyPath) -> tuple[Mapping[str, Any], ...]:
+def _message_list(reading: _Reading, value: Any, path: KeyPath) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list) or not value:
         reading.refuse(path, "must be a list of messages", shown(value), "a list of {role, content}")
         return ()
-    for index, message in enumerate(value):
-        _check_message(reading, message, (*path, index))
-    return tuple(
-        _sendable(reading, message, (*path, index)) for index, message in enumerate(value) if isinstance(message, dict)
-    )
+    read = [_message(reading, message, (*path, index)) for index, message in enumerate(value)]
+    return tuple(message for message in read if message is not None)
 
 
-def _sendable(reading: Reading, message: dict[str, Any], path: KeyPath) -> dict[str, Any]:
-    """The message as it is, but for its images, which become what the API takes."""
-    content = message.get("content")
-    if not isinstance(content, list) or not any(_is_own_image(part) for part in content):
-        return message
-    parts = [
-        _image(reading, part, (*path, "content", index)) if _is_own_image(part) else part
-        for index, part in enumerate(content)
-    ]
-    return message | {"content": parts}
-
-
-def _is_own_image(part: Any) -> bool:
-    return isinstance(part, dict) and part.get("type") == "image"
-
-
-def _check_message(reading: Reading, message: Any, path: KeyPath) -> None:
+def _message(reading: _Reading, message: Any, path: KeyPath) -> Mapping[str, Any] | None:
     if not isinstance(message, dict):
         reading.refuse(path, "must be a message", shown(message), "a mapping {role, content}")
-        return
+        return None
     role = message.get("role")
     if role not in ROLES:
         hint = nearest(role, ROLES) if isinstance(role, str) else ""
         reading.refuse((*path, "role"), f"is no role{hint}", shown(role), ", ".join(ROLES))
     if message.get("content") is None and message.get("tool_calls"):
-        return  # an assistant's turn that only calls tools
-    _check_content(reading, message.get("content"), (*path, "content"))
+        return message  # an assistant's turn that only calls tools
+    content = reading.content(message.get("content"), (*path, "content"))
+    return message if content is message.get("content") else message | {"content": content}
 
 
-def _check_content(reading: Reading, content: Any, path: KeyPath) -> None:
+def _check_content(reading: _Reading, content: Any, path: KeyPath) -> None:
     if isinstance(content, str):
         return
     if not isinstance(content, list) or not content:
@@ -356,10 +349,14 @@ def _check_content(reading: Reading, content: Any, path: KeyPath) -> None:
         _check_part(reading, part, (*path, index))
 
 
-def _check_part(reading: Reading, part: Any, path: KeyPath) -> None:
+def _check_part(reading: _Reading, part: Any, path: KeyPath) -> None:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         reading.refuse(
             path, "is no content part", shown(part), "a mapping with a type, such as {type: text, text: ...}"
         )
     elif part["type"] == "text" and not isinstance(part.get("text"), str):
         reading.refuse((*path, "text"), "must be text", shown(part.get("text")), "text")
+
+
+def _is_own_image(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "image"

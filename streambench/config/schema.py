@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    WithJsonSchema,
     field_serializer,
     model_validator,
 )
@@ -51,6 +52,11 @@ ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
+Suites = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
 AddedHeaders = dict[Annotated[str, AfterValidator(added_name)], Annotated[str, BeforeValidator(header_value)]]
 """Beside the gateway's own: without what only the gateway, or the request itself, may say."""
 
@@ -376,7 +382,7 @@ class FileConfig(Settings):
     gateways: dict[Label, FileGateway] = Field(
         min_length=1, description="a mapping of names to gateways, as in {hub: {base_url: ..., api_key: ...}}"
     )
-    suite: Annotated[tuple[str, ...], BeforeValidator(as_list)] | None = Field(
+    suite: Suites | None = Field(
         default=None, min_length=1, description="the path of a suite file, or a list of them (or `prompts:` instead)"
     )
     prompts: list[Any] | None = Field(default=None, description="a list of prompts (or `suite:` with a file)")
