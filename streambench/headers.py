@@ -71,7 +71,7 @@ def why_not_of_prompt(name: str, value: Any) -> str | None:
     except ValueError as error:
         return str(error)
     if is_secret_name(name) or looks_secret(value) or "${" in value:
-        return "a prompt's headers are stored as they stand, so none may be secret; those of a gateway or model may"
+        return "a suite holds no secrets; put the header under the gateway or the model, as ${NAME}"
     return None
 
 
