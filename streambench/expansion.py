@@ -186,7 +186,7 @@ def _written(reading: Reading, made: Made) -> Iterator[Made]:
 def _wanted(reading: Reading, item: Mapping[str, Any], path: KeyPath) -> synthetic.Wanted | None:
     said, at = item["synthetic"], (*path, "synthetic")
     before = len(reading.problems)
-    for key in ("text", "messages"):
+    for key in ("text", "messages", "turns"):
         if key in item:
             reading.refuse((*path, key), "stands beside `synthetic`", accepted="one of them")
     if not isinstance(said, dict):
