@@ -17,7 +17,7 @@ import pandas as pd
 from streambench.findings import findings, thresholds_of
 from streambench.health import OUTCOMES, judge
 from streambench.metrics import METRICS, NS_PER_MS, Metric, chunk_gaps, known_gaps, streamed_tokens
-from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader
+from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
 
 Frame: TypeAlias = pd.DataFrame
 Dtype = Literal["Int64", "float64", "string", "boolean", "category", "datetime64[ns, UTC]"]
@@ -146,7 +146,7 @@ def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame
     `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed
     run the first of the last part: the time between two parts is no gateway's.
     """
-    attempts = attempts_frame(records, header).sort_values(["phase", "seq", "attempt"], kind="stable")
+    attempts = attempts_frame(in_one_part(records), header).sort_values(["phase", "seq", "attempt"], kind="stable")
     tries = attempts.groupby(["phase", "seq"], observed=True, sort=False)
     of_one_part = attempts.groupby(["phase", "seq", "segment"], observed=True, sort=False)
     attempts = attempts.assign(

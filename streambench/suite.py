@@ -1,7 +1,7 @@
 """Prompt suites: a YAML, JSONL or JSON file, or the config's own `prompts:`, becomes prompts with ids and a hash.
 
-On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text or messages, system, tags, params and
-more: docs/suites.md has every form. Everything wrong in a suite is reported at once, as SuiteError.
+On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text, messages or turns, system, tags,
+params and more: docs/suites.md has every form. Everything wrong in a suite is reported at once, as SuiteError.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from streambench.expansion import Made, expanded
 from streambench.headers import why_not_of_prompt
 from streambench.images import DETAILS, ImageError, checked_url, data_url, image_part
 from streambench.reading import Reading
+from streambench.turns import Turn, read_history, read_turns
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -39,7 +40,8 @@ _READERS: Mapping[str, Callable[[Path], Document]] = {
     ".json": read_json,
 }
 _SUITE_KEYS = ("name", "description", "prompts", "rows")
-_PROMPT_KEYS = ("id", "text", "messages", "system", "tags", "params", "images", "headers", "rows", "synthetic")
+_SAYINGS = ("text", "messages", "turns")
+_PROMPT_KEYS = ("id", *_SAYINGS, "history", "system", "tags", "params", "images", "headers", "rows", "synthetic")
 _IMAGE_KEYS = ("type", "file", "url", "detail")
 _MAX_ID = 200
 
@@ -50,8 +52,13 @@ class Prompt:
 
     id: str
     messages: tuple[Mapping[str, Any], ...]
+    """Of a conversation those that stand before its first turn."""
     tags: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    """Of a conversation; empty where the prompt is a single request."""
+    history: int | None = None
+    """How many earlier turns are sent at most; None is all."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -93,17 +100,25 @@ def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[P
 
 
 def texts_of(prompt: Prompt) -> Iterator[str]:
-    """Every text that is sent, of whatever role."""
+    """Every text that the suite has to be sent, of whatever role."""
     for message in prompt.messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list | tuple) else [content]:
-            text = part.get("text") if isinstance(part, Mapping) else part
-            if isinstance(text, str):
-                yield text
+        yield from texts_in(message.get("content"))
+    for turn in prompt.turns:
+        yield from texts_in(turn.user)
+        yield from turn.tool_results.values()
+        yield from texts_in(turn.assistant)
+
+
+def texts_in(content: Any) -> Iterator[str]:
+    """The texts of a message's content, which may be in parts."""
+    for part in content if isinstance(content, list | tuple) else [content]:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str):
+            yield text
 
 
 def hash_of(prompts: Iterable[Prompt]) -> str:
-    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages, params, headers, as canonical JSON.
+    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages, params, turns, headers, as canonical JSON.
 
     The order of keys and of prompts, tags, and the layout of the file do not matter.
     """
@@ -116,8 +131,9 @@ def hash_of(prompts: Iterable[Prompt]) -> str:
 
 
 def _sent(prompt: Prompt) -> list[Any]:
-    """Headers only where there are some, so that the hash of all other suites is what it always was."""
-    return [prompt.id, prompt.messages, prompt.params, *([prompt.headers] if prompt.headers else [])]
+    """Turns and headers only where there are some, so that the hash of all other suites is what it always was."""
+    turns = [[asdict(turn) for turn in prompt.turns], prompt.history] if prompt.turns else []
+    return [prompt.id, prompt.messages, prompt.params, *turns, *([prompt.headers] if prompt.headers else [])]
 
 
 def together(suites: Sequence[Suite]) -> Suite:
@@ -160,7 +176,7 @@ def _prompts(reading: _Reading, data: Any, at: KeyPath, rows: Any = None) -> tup
     if not isinstance(data, list) or not data:
         message = "the suite has no prompts" if not data else "must be a list of prompts"
         reading.refuse(
-            at, message, shown(data) if data else None, "a list of texts, or of mappings with text or messages"
+            at, message, shown(data) if data else None, "a list of texts, or of mappings with text, messages or turns"
         )
         return ()
     read = [(_made(reading, one), one) for one in expanded(reading, data, at, rows)]
@@ -199,7 +215,7 @@ def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Pro
     elif isinstance(item, dict):
         text_path = (*path, "text")
     else:
-        reading.refuse(path, "must be a prompt", shown(item), "a text, or a mapping with text or messages")
+        reading.refuse(path, "must be a prompt", shown(item), "a text, or a mapping with text, messages or turns")
         return Prompt(default_id, ())
     reading.known_keys(item, _PROMPT_KEYS, path)
     return Prompt(
@@ -208,6 +224,8 @@ def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Pro
         tags=_tags(reading, item.get("tags", []), (*path, "tags")),
         params=_params(reading, item.get("params", {}), (*path, "params")),
         headers=_headers(reading, item.get("headers", {}), (*path, "headers")),
+        turns=read_turns(reading, item["turns"], (*path, "turns")) if "turns" in item else (),
+        history=_history(reading, item, path),
     )
 
 
@@ -260,11 +278,20 @@ def _system(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[
     return ({"role": "system", "content": reading.text(item["system"], (*path, "system"))},)
 
 
+def _history(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> int | None:
+    if "history" not in item:
+        return None
+    if "turns" not in item:
+        reading.refuse((*path, "history"), "is for a prompt with turns")
+    return read_history(reading, item["history"], (*path, "history"))
+
+
 def _messages(
     reading: _Reading, item: Mapping[str, Any], path: KeyPath, text_path: KeyPath
 ) -> tuple[Mapping[str, Any], ...]:
-    if "text" in item and "messages" in item:
-        reading.refuse(path, "has both text and messages", accepted="one of them")
+    said = [key for key in _SAYINGS if key in item]
+    if len(said) > 1:
+        reading.refuse(path, f"has both {' and '.join(said)}", accepted="one of them")
     if "images" in item and "text" not in item:
         reading.refuse((*path, "images"), "stand beside no text", accepted="`text`; or parts {type: image} in messages")
     if "text" in item:
@@ -272,8 +299,8 @@ def _messages(
         return ({"role": "user", "content": _with_images(reading, text, item.get("images"), (*path, "images"))},)
     if "messages" in item:
         return _message_list(reading, item["messages"], (*path, "messages"))
-    if item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
-        reading.refuse(path, "has neither text nor messages", accepted="one of them")
+    if not said and item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
+        reading.refuse(path, "has neither text nor messages nor turns", accepted="one of them")
     return ()
 
 

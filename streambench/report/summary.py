@@ -17,6 +17,7 @@ from streambench.frames import mean_and_quantiles, model_order
 from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
 from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage, final_attempts
+from streambench.sessions import Counts, counts_of, sessions_of
 
 if TYPE_CHECKING:
     from streambench.verdicts import Judged
@@ -133,6 +134,8 @@ class Summary:
     """What stopped it before its plan's end, where `status` does not say it all."""
     resumed: int = 0
     """How often the run was taken up again."""
+    sessions: Counts | None = None
+    """What became of its conversations; None where it has none."""
     assertions: tuple[Judged, ...] = ()
     """Of the config's `assert:`, each tried on each model."""
 
@@ -159,6 +162,7 @@ class Summary:
             "stamps_seen": dict(self.stamps_seen),
             "clock_steps": self.clock_steps,
             "simulated": list(self.simulated),
+            "sessions": asdict(self.sessions) if self.sessions else None,
             "percentiles": {"method": "linear", "needs_n": dict(NEEDED)},
         }
         return head | {
@@ -191,6 +195,7 @@ def summarise(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd |
         client_lag_ms=_client_lag_ms(rows, end),
         reason=end.reason if end else None,
         resumed=len(header.resumed),
+        sessions=counts_of(sessions) if (sessions := sessions_of(rows, header)) else None,
     )
 
 

@@ -1,0 +1,13 @@
+"""A question and its answer in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One question and its answer: whole sentences, with models by the names they are shown by."""
+
+    question: str
+    answer: str
