@@ -80,7 +80,8 @@ class Reading(Protocol):
 def read_turns(reading: Reading, value: Any, path: KeyPath) -> tuple[Turn, ...]:
     """The turns that a prompt's `turns` says; what is wrong is told to `reading`."""
     if not isinstance(value, list) or not value:
-        reading.refuse(path, "must be a list of turns", shown(value), f"a list of turns, each {_TURN}")
+        message = "has no turns" if value == [] else "must be a list of turns"
+        reading.refuse(path, message, None if value == [] else shown(value), f"a list of turns, each {_TURN}")
         return ()
     turns = tuple(_turn(reading, item, (*path, index)) for index, item in enumerate(value))
     for index, (item, turn) in enumerate(zip(value, turns, strict=True)):

@@ -508,7 +508,7 @@ def test_the_hash_covers_turns() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("- {turns: []}", "prompts.0.turns: must be a list of turns"),
+        ("- {turns: []}", "prompts.0.turns: has no turns (accepted: a list of turns"),
         ("- {turns: one}", "prompts.0.turns: must be a list of turns (found 'one'"),
         ("- {turns: [one], text: two}", "prompts.0: has both text and turns (accepted: one of them)"),
         ("- {turns: [one], messages: [{role: user, content: x}]}", "prompts.0: has both messages and turns"),
