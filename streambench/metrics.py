@@ -57,14 +57,6 @@ class Metric:
         return found / NS_PER_MS if self.unit == "ms" else found
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens."""
-
-    input: float
-    output: float
-
-
 def first_arrival_ns(timeline: ChunkTimeline, kinds: frozenset[str]) -> int | None:
     """Offset of the first chunk of these kinds; an upper bound where later chunks share its read."""
     return next((at for at, kind in zip(timeline.offset_ns, timeline.kind, strict=True) if kind in kinds), None)
@@ -103,14 +95,6 @@ def streamed_tokens(record: AttemptRecord) -> int | None:
         return None
     hidden = 0 if "t" in record.timeline.kind else usage.reasoning or 0
     return usage.output - hidden
-
-
-def cost_usd(record: AttemptRecord, price: Price) -> float | None:
-    """Tokens times price; None where a count is unknown. What a gateway states (`usage.cost_usd`) is kept apart."""
-    usage = record.usage
-    if usage is None or usage.input is None or usage.output is None:
-        return None
-    return (usage.input * price.input + usage.output * price.output) / 1_000_000
 
 
 def _generated(timeline: ChunkTimeline) -> list[tuple[int, int]]:
