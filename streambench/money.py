@@ -70,16 +70,15 @@ def price_of(plain: Mapping[str, Any] | None) -> Price | None:
     )
 
 
-def prices_in(config: Mapping[str, Any]) -> dict[str, Price]:
-    """The prices of a resolved config's models, by alias."""
-    entries = ((str(entry.get("alias") or entry.get("model")), entry) for entry in config.get("models", ()))
-    found = {alias: price_of(entry.get("price")) for alias, entry in entries}
-    return {alias: price for alias, price in found.items() if price is not None}
+def price_in(config: Mapping[str, Any], model: str) -> Price | None:
+    """The price of a model of a resolved config, by its alias."""
+    entries = (entry for entry in config.get("models", ()) if model == (entry.get("alias") or entry.get("model")))
+    return next((price_of(entry.get("price")) for entry in entries), None)
 
 
-def cost_usd(record: AttemptRecord, price: Price) -> float | None:
-    """By price; None where a count is unknown."""
-    return price.of(record.usage)
+def priced_usd(record: AttemptRecord, price: Price | None) -> float | None:
+    """By price; None without one, or where a count is unknown."""
+    return None if price is None else price.of(record.usage)
 
 
 def stated_usd(record: AttemptRecord) -> float | None:
@@ -96,13 +95,27 @@ def stated_usd(record: AttemptRecord) -> float | None:
 def paid_usd(record: AttemptRecord, price: Price | None) -> float | None:
     """What a budget counts: the gateway knows better than the config what it takes."""
     stated = stated_usd(record)
-    return stated if stated is not None or price is None else cost_usd(record, price)
+    return priced_usd(record, price) if stated is None else stated
 
 
 def total(numbers: Iterable[N | None]) -> N | None:
     """The sum of those that are known; None where none is."""
     known = [number for number in numbers if number is not None]
     return sum(known[1:], known[0]) if known else None
+
+
+def usd(value: float | None) -> str:
+    """`12.34`, `0.0123`, `0.00000123`: three digits that count, for amounts that start far below a cent."""
+    if value is None:
+        return "-"
+    if value == 0 or value >= 1:
+        return f"{value:,.2f}"
+    return f"{value:.10f}"[: _first_digit(value) + 3].rstrip("0")
+
+
+def _first_digit(value: float) -> int:
+    text = f"{value:.10f}"
+    return next((at for at, char in enumerate(text) if char not in "0."), len(text))
 
 
 def alike(one: float, other: float) -> bool:

@@ -63,6 +63,7 @@ ROOMS: tuple[Room, ...] = (
     room(2, "findings"),
     room(2, "assertions"),
     room(2, "money"),
+    room(2, "bills"),
     room(2, "config", "pydantic", "pydantic_core", "dotenv"),
     room(2, "payloads", "msgspec"),
     room(2, "failures"),
@@ -103,6 +104,7 @@ ROOMS: tuple[Room, ...] = (
         pandas="takes the frames that frames makes",
         numpy="counts on the columns of those frames",
     ),
+    room(4, "forecast"),
     room(4, "engines"),
     room(
         4,

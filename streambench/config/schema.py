@@ -145,6 +145,8 @@ class Model(Frozen):
     gateway: str = Field(default="", description="the name of a gateway")
     params: dict[str, Any] = Field(default_factory=dict, description="request parameters, as in {max_tokens: 64}")
     price: Price | None = None
+    compare_as: Label | None = Field(default=None, description=_LABEL)
+    """Ties models of several gateways that are one model under different names, to be compared by gateway."""
     limits: GatewayLimits = GatewayLimits()
     include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""

@@ -7,8 +7,11 @@ On the way: a run with its records -> whole sentences, which the terminal, the M
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from streambench.parts.gateways import gateways
+from streambench.parts.money import money
+from streambench.parts.part import Part
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -16,15 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One question and its answer: whole sentences, with models by the names they are shown by."""
-
-    question: str
-    answer: str
-
-
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = ()
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (gateways, money)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 

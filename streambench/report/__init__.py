@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
+    from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
@@ -53,6 +54,7 @@ __all__ = [
     "junit_xml",
     "lane_text",
     "markdown_text",
+    "plan_text",
     "render",
     "render_markdown",
     "render_page",
@@ -72,6 +74,7 @@ __all__ = [
 
 _HOMES = {
     "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
+    "forecasting": ("plan_text",),
     "grid": ("markdown_text",),
     "lane": ("lane_text",),
     "standings": ("Board", "board"),

@@ -72,6 +72,7 @@ def render_page(run: Run, found: Board | None = None, trace_url: str | None = No
         examples=_examples(found),
         findings=_findings(found),
         usage=usage_rows(found, run),
+        sessions=any(row.model.cost_usd.per_session is not None for row in found.rows),
         explorer=picked,
         static=[_static(one, names) for one in picked.worst],
         data=requests.to_script(

@@ -27,7 +27,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import digits, shown
+from streambench.stats.printing import between, digits, rounded, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -62,6 +62,7 @@ __all__ = [
     "Throughput",
     "Typical",
     "Verdict",
+    "between",
     "change",
     "compare",
     "compare_all",
@@ -81,6 +82,7 @@ __all__ = [
     "pair",
     "pairs_of",
     "rank",
+    "rounded",
     "sample",
     "saturation",
     "share",
