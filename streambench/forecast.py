@@ -1,6 +1,6 @@
 """What a run would take, before anything is sent: requests, tokens, money, time, and what its limits would cut. Pure.
 
-Nothing is invented: what neither the config nor an earlier run can say is unknown (None), and `why` tells what it takes.
+Nothing is invented: what neither the config nor an earlier run can say is unknown (None).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SECONDS_IN_A_MINUTE = 60
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """`expected` is what an earlier run shows, or the estimate; the ends are the least and the most. None is unknown."""
+    """`expected` is what an earlier run shows, or the estimate; the ends are the least and the most."""
 
     low: float | None = None
     expected: float | None = None
@@ -171,7 +171,7 @@ def _priced(price: Price | None, seen: _Seen, tokens_in: Range, tokens_out: Rang
         return _measured(price.of(usage) for usage in seen.usages)
     if tokens_out.high is None:
         return Range()
-    return Range(price.at_most(tokens_in.low or 0, 0), None, price.at_most(tokens_in.high or 0, tokens_out.high))
+    return Range(price.at_least(tokens_in.low or 0), None, price.at_most(tokens_in.high or 0, tokens_out.high))
 
 
 def _measured(values: Iterable[float | None]) -> Range:

@@ -50,6 +50,11 @@ class Price:
         )
         return per_million / MILLION + self.per_request
 
+    def at_least(self, input_tokens: float) -> float:
+        """USD of a request with so many tokens in and an answer of none."""
+        cheapest = self.input if self.cached is None else min(self.input, self.cached)
+        return input_tokens * cheapest / MILLION + self.per_request
+
     def at_most(self, input_tokens: float, output_tokens: float) -> float:
         """USD of so many tokens, whichever kinds they turn out to be."""
         dearest_in = max(self.input, self.cached or 0.0)

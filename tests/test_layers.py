@@ -104,6 +104,7 @@ ROOMS: tuple[Room, ...] = (
         pandas="takes the frames that frames makes",
         numpy="counts on the columns of those frames",
     ),
+    room(4, "chat"),
     room(4, "forecast"),
     room(4, "engines"),
     room(

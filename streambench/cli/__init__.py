@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 
 from streambench import __version__
+from streambench.cli.chat import chat
 from streambench.cli.check import check
 from streambench.cli.compare import compare
 from streambench.cli.export import export
@@ -46,6 +47,7 @@ commands.add_command(trend)
 commands.add_command(show)
 commands.add_command(report)
 commands.add_command(export)
+commands.add_command(chat)
 commands.add_command(simulate)
 
 

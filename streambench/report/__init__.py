@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
+    from streambench.report.names import lines_of
     from streambench.report.page import PAGE, check_trace_url, render_page, write_page
     from streambench.report.sentences import Line, headline
     from streambench.report.standings import Board, board
@@ -53,6 +54,7 @@ __all__ = [
     "inert",
     "junit_xml",
     "lane_text",
+    "lines_of",
     "markdown_text",
     "plan_text",
     "render",
@@ -77,6 +79,7 @@ _HOMES = {
     "forecasting": ("plan_text",),
     "grid": ("markdown_text",),
     "lane": ("lane_text",),
+    "names": ("lines_of",),
     "standings": ("Board", "board"),
     "sentences": ("Line", "headline"),
     "markdown": ("render_markdown",),

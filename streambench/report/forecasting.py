@@ -82,14 +82,12 @@ def _sources(found: Forecast) -> Iterator[str]:
     measured = [model for model in found.models if model.measured]
     if measured:
         answers = sum(model.measured for model in measured)
-        yield (
-            f"Counts of {len(measured)} of {len(found.models)} models are means of the earlier run's {answers:,} answers, "
-            "with the shortest and the longest in brackets."
-        )
+        whose = f"{len(measured)} of {len(found.models)} models are means of the earlier run's {answers:,} answers"
+        yield f"Counts of {whose}, with the shortest and the longest in brackets."
     if len(measured) < len(found.models):
         yield "Tokens in are estimated, four characters each, without what a template or an image adds."
         if any(model.output_tokens.high is None for model in found.models):
-            yield "Tokens out are unknown where no max_tokens bounds them: --like RESULTS takes those of an earlier run."
+            yield "Tokens out are unknown without max_tokens: --like RESULTS takes those of an earlier run."
 
 
 def _duration(found: Range) -> str:
