@@ -80,7 +80,8 @@ def _cost_against_speed(run: Run, names: Mapping[str, str], costs: Mapping[str, 
         for name in front[1 : TOLD + 1]
     ]
     beaten = len(both) - len(front)
-    rest = f" The other {beaten} cost more than one that is about as fast." if beaten else ""
+    others = "Another one costs" if beaten == 1 else f"{beaten} others cost"
+    rest = f" {others} more than one that is about as fast." if beaten else ""
     return f"{cheapest} is the cheapest for its text; in the median {'; '.join(dearer)}.{rest}"
 
 
