@@ -1,6 +1,6 @@
 """What a request may take at worst: what a budget holds for it while it is in flight.
 
-Input: what the same prompt took before, else a token for each byte that is sent. Output: `max_tokens`, else the largest
+Input: what the same prompt took before, else a token for each byte that is sent, and the answers before it. Output: `max_tokens`, else the largest
 answer of its model so far; before any, nobody can say, and it is sent alone. Next on the way: `breakers`.
 """
 
@@ -20,7 +20,7 @@ OUTPUT_LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 FRAME_TOKENS = 16
 """Tokens that a chat template may put around each message."""
 
-_Asked = tuple[str, str, int | None]
+_Asked = tuple[str, str, int]
 
 
 def output_limit(params: Mapping[str, Any]) -> int | None:
@@ -48,7 +48,7 @@ class Reserves:
         limit, largest = output_limit({**model.params, **prompt.params}), self._output.get(ticket.model)
         assumed = None if limit is not None else _assumed(ticket.model, largest)
         output = limit if limit is not None else largest or 0
-        tokens_in = self._input_of(ticket, model, prompt)
+        tokens_in = self._input_of(ticket, model, prompt, output)
         price = self._prices.get(ticket.model)
         usd = price.at_most(tokens_in, output) if price else 0.0
         return Worst(tokens_in + output, usd, assumed, blind=limit is None and largest is None)
@@ -63,13 +63,14 @@ class Reserves:
         if output:
             self._output[ticket.model] = max(output, self._output.get(ticket.model, 0))
 
-    def _input_of(self, ticket: Ticket, model: Model, prompt: Prompt) -> int:
+    def _input_of(self, ticket: Ticket, model: Model, prompt: Prompt, output: int) -> int:
+        """A conversation's later turn sends the answers before it, which may be longer than the last time."""
         asked = _asked(ticket)
-        if asked in self._input:
+        if asked in self._input and not ticket.turn:
             return self._input[asked]
         if asked not in self._bytes:
             self._bytes[asked] = _sent_bytes(model, prompt)
-        return self._bytes[asked]
+        return self._bytes[asked] + ticket.turn * (output + 2 * FRAME_TOKENS)
 
 
 def _assumed(model: str, largest: int | None) -> str:

@@ -28,8 +28,8 @@ def config(folder: Path, *prompts: Any, **params: Any) -> Config:
     return load_config(path)
 
 
-def ticket(prompt_id: str) -> Ticket:
-    return Ticket(seq=0, gateway="demo", model="alpha", prompt_id=prompt_id, repeat=0, block=0)
+def ticket(prompt_id: str, **changes: Any) -> Ticket:
+    return Ticket(seq=0, gateway="demo", model="alpha", prompt_id=prompt_id, repeat=0, block=0, **changes)
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,11 @@ def test_tool_schemas_are_sent_too(tmp_path: Path) -> None:
     plain = Reserves(config(tmp_path, {"id": "p", "text": "Hi"}, max_tokens=1), {}).of(ticket("p"))
     worst = Reserves(config(tmp_path, {"id": "p", "text": "Hi"}, max_tokens=1, tools=tools), {}).of(ticket("p"))
     assert worst.tokens > plain.tokens + 40
+
+
+def test_a_later_turn_sends_the_answers_before_it(tmp_path: Path) -> None:
+    """Two of at most 40 tokens, with frames around them and the questions, whatever the turn took the last time."""
+    reserves = Reserves(config(tmp_path, {"id": "p", "text": "Hi"}, max_tokens=40), {})
+    third = ticket("p", session_id="s", turn=2)
+    reserves.learn(make_record(ticket=third, usage=Usage(input=30, output=3)))
+    assert reserves.of(third).tokens == 2 + FRAME_TOKENS + 2 * (40 + 2 * FRAME_TOKENS) + 40
