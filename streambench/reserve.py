@@ -1,7 +1,8 @@
 """What a request may take at worst: what a budget holds for it while it is in flight.
 
-Input: what the same prompt took before, else a token for each byte that is sent, and the answers before it. Output: `max_tokens`, else the largest
-answer of its model so far; before any, nobody can say, and it is sent alone. Next on the way: `breakers`.
+Input: what the same prompt took before, else a token for each byte that is sent, and in a conversation the answers
+before it. Output: `max_tokens`, else the largest answer of its model so far; before any, nobody can say, and it is sent
+alone. Next on the way: `breakers`.
 """
 
 from __future__ import annotations

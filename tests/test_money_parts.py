@@ -44,8 +44,8 @@ def two_ways(extra_ms: float, failed: int = 0) -> list[AttemptRecord]:
     """Twelve prompts both ways; every other one takes 2 ms more, directly and not."""
     direct = [record("a", seq, 100 + seq) for seq in range(12)]
     through = [record("b", seq, 100 + seq + extra_ms + seq % 2 * 2) for seq in range(12)]
-    broken = {"finish_reason": None, "failure": Failure("disconnected")}
-    return [*direct, *through[failed:], *(record("b", seq, **broken) for seq in range(failed))]
+    broken = [record("b", seq, finish_reason=None, failure=Failure("disconnected")) for seq in range(failed)]
+    return [*direct, *through[failed:], *broken]
 
 
 def test_what_a_gateway_adds_is_told_with_its_interval() -> None:
