@@ -15,6 +15,8 @@ import pytest
 from scripted_gateway import NO_END, ScriptedGateway, Seen, delta, error, sse, streamed
 from test_cli import HOUSE, KEY, PATIENCE_S, Home, until
 
+from streambench.report import render_markdown
+
 USAGE = {"prompt_tokens": 10, "completion_tokens": 40, "prompt_tokens_details": {"cached_tokens": 4}}
 ANSWER = sse(delta("Hel"), delta("lo"), delta(finish_reason="stop"), delta(usage=USAGE, choices=[]), "[DONE]")
 PRICE = {"input": 2, "output": 10, "cached": 0.5, "per_request": 0.001}
@@ -49,6 +51,9 @@ def test_both_figures_are_kept_and_their_difference_is_told(home: Home) -> None:
     page = (ran.folder / "report.html").read_text("utf-8")
     assert "USD for 1,000 tokens out" in page
     assert "0.0353" in page
+    head, _, row = (line for line in render_markdown(ran.run).splitlines() if line.startswith("|"))
+    assert head.endswith("| cost, USD | USD a request | USD for 1,000 tokens out |")
+    assert row.endswith("| 0.00424 | 0.00141 | 0.0353 |")
 
 
 def test_the_gateways_config_finds_what_the_hub_adds(home: Home) -> None:
