@@ -134,7 +134,7 @@ class Price(Frozen):
     """Of input that was read from a cache, where the usage says how much was; None: as `input`."""
     reasoning: Number | None = Field(default=None, ge=0, description=_PER_MILLION)
     """Of output that was thought, where the usage says how much was; None: as `output`."""
-    per_request: Number = Field(default=0.0, ge=0, description="USD for each request, from 0")
+    per_request: Number | None = Field(default=None, ge=0, description="USD for each request, from 0")
 
 
 class Model(Frozen):

@@ -169,17 +169,6 @@ def test_results_hold_no_key_and_no_text(through_gateway: Run) -> None:
     assert KEY not in through_gateway.said
 
 
-def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
-    """The first attempt, a recorded 401, stops the run (3) and names the variable; the key is kept nowhere either."""
-    wrong = f"sk-wrong-{secrets.token_hex(16)}"
-    gateway = {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"}
-    refused = run(stack, tmp_path, gateway, MODELS, key=wrong, reaches_model=False)
-    assert refused.exit_code == 3, refused.said
-    assert [(r.failure.kind, r.failure.status) for r in refused.records if r.failure] == [("http_error", 401)]
-    assert f"refused the key in {KEY_VARIABLE} (401)" in refused.said
-    assert all(wrong.encode() not in path.read_bytes() for path in refused.folder.rglob("*") if path.is_file())
-
-
 def test_what_the_proxy_adds_is_told(stack: Stack, tmp_path: Path) -> None:
     """The same model directly and through LiteLLM, twelve prompts both ways: a comparison, with the same tokens and so
     the same cost. A proxy between never makes it quicker."""
@@ -213,6 +202,17 @@ def test_what_the_proxy_adds_is_told(stack: Stack, tmp_path: Path) -> None:
     costs = [models[alias]["cost_usd"]["priced"] for alias in ("smollm2-135m", "smollm2-a")]
     assert costs[0] == pytest.approx(costs[1], rel=0.05)
     assert [models[alias]["cost_usd"]["stated"] for alias in models] == [None, None]  # LiteLLM states parts of 0 here
+
+
+def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
+    """The first attempt, a recorded 401, stops the run (3) and names the variable; the key is kept nowhere either."""
+    wrong = f"sk-wrong-{secrets.token_hex(16)}"
+    gateway = {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"}
+    refused = run(stack, tmp_path, gateway, MODELS, key=wrong, reaches_model=False)
+    assert refused.exit_code == 3, refused.said
+    assert [(r.failure.kind, r.failure.status) for r in refused.records if r.failure] == [("http_error", 401)]
+    assert f"refused the key in {KEY_VARIABLE} (401)" in refused.said
+    assert all(wrong.encode() not in path.read_bytes() for path in refused.folder.rglob("*") if path.is_file())
 
 
 def run(
