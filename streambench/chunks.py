@@ -27,7 +27,7 @@ from streambench.payloads import (
 )
 from streambench.records import GENERATED, ChunkTimeline, Failure, ToolCall, Usage
 from streambench.sse import Event, SseReader
-from streambench.tool_calls import LEGACY, ToolCalls
+from streambench.tool_calls import LEGACY, SaidCall, ToolCalls
 
 DONE = b"[DONE]"
 
@@ -179,6 +179,10 @@ class StreamDecoder:
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls that came so far, judged as they stand."""
         return self._tools.judged()
+
+    def said_calls(self) -> tuple[SaidCall, ...] | None:
+        """The calls with their arguments; None where one was too long to be held."""
+        return self._tools.said()
 
     def text(self) -> str | None:
         return self._text.getvalue() if self._keep_text else None

@@ -33,6 +33,14 @@ MAX_ALIASED = 100_000
 _MAX_DIGITS = 300
 
 _TAG = "tag:yaml.org,2002:"
+_DURATION = re.compile(
+    r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
+    re.ASCII,
+)
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_MAX_DURATION = 200
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -419,3 +427,11 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
     _TAG + "int": _whole,
     _TAG + "float": _finite,
 }
+
+
+def duration_s(text: str) -> float | None:
+    """Seconds of `10m`, `90s`, `1h30m`, `500ms`; None for any other text."""
+    match = _DURATION.fullmatch(text.strip()) if len(text) <= _MAX_DURATION else None
+    if match is None:
+        return None
+    return sum(float(amount) * _UNIT_S[unit] for unit, amount in match.groupdict().items() if amount)

@@ -294,11 +294,24 @@ class RunEnd:
 def final_attempts(records: Iterable[AttemptRecord]) -> list[AttemptRecord]:
     """The last attempt of each request, which decides its outcome; in the order in which the requests were recorded."""
     last: dict[tuple[str, int], AttemptRecord] = {}
-    for record in records:
+    for record in in_one_part(records):
         key = (record.ticket.phase, record.ticket.seq)
         if key not in last or record.attempt >= last[key].attempt:
             last[key] = record
     return list(last.values())
+
+
+def in_one_part(records: Iterable[AttemptRecord]) -> list[AttemptRecord]:
+    """Without what a conversation that a resumed run sent anew had left in earlier parts: its turns belong together."""
+    rows = list(records)
+    part: dict[str, int] = {}
+    for record in rows:
+        name = record.ticket.session_id
+        if name is not None and record.segment >= part.get(name, 0):
+            part[name] = record.segment
+    if not any(part.values()):
+        return rows
+    return [each for each in rows if each.ticket.session_id is None or each.segment == part[each.ticket.session_id]]
 
 
 def to_line(record: AttemptRecord) -> str:

@@ -1,6 +1,7 @@
 """Prompt suites: a YAML, JSONL or JSON file, or the config's own `prompts:`, becomes prompts with ids and a hash.
 
-On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text or messages, system, tags and params.
+On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text, messages or turns, system, tags and
+params.
 Everything wrong in a suite is reported at once, as SuiteError.
 """
 
@@ -9,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from streambench.documents import Document, KeyPath, dotted, nearest, read_json, read_jsonl, read_yaml, shown
 from streambench.errors import InputError, Problem, SuiteError
+from streambench.turns import Turn, read_history, read_turns
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -34,7 +36,8 @@ _READERS: Mapping[str, Callable[[Path], Document]] = {
     ".json": read_json,
 }
 _SUITE_KEYS = ("name", "description", "prompts")
-_PROMPT_KEYS = ("id", "text", "messages", "system", "tags", "params")
+_PROMPT_KEYS = ("id", "text", "messages", "turns", "history", "system", "tags", "params")
+_SAYINGS = ("text", "messages", "turns")
 _OTHERS_WORDS = {"prompt": "text", "content": "text", "question": "text", "input": "text", "conversation": "messages"}
 _MAX_ID = 200
 
@@ -45,8 +48,13 @@ class Prompt:
 
     id: str
     messages: tuple[Mapping[str, Any], ...]
+    """Of a conversation those that stand before its first turn."""
     tags: tuple[str, ...] = ()
     params: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    """Of a conversation; empty where the prompt is a single request."""
+    history: int | None = None
+    """How many earlier turns are sent at most; None is all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +95,36 @@ def suite_from(document: Document, name: str, at: KeyPath = ()) -> Suite:
 
 
 def texts_of(prompt: Prompt) -> Iterator[str]:
-    """Every text that is sent, of whatever role."""
+    """Every text that the suite has to be sent, of whatever role."""
     for message in prompt.messages:
-        content = message.get("content")
-        for part in content if isinstance(content, list | tuple) else [content]:
-            text = part.get("text") if isinstance(part, Mapping) else part
-            if isinstance(text, str):
-                yield text
+        yield from texts_in(message.get("content"))
+    for turn in prompt.turns:
+        yield from texts_in(turn.user)
+        yield from turn.tool_results.values()
+        yield from texts_in(turn.assistant)
+
+
+def texts_in(content: Any) -> Iterator[str]:
+    """The texts of a message's content, which may be in parts."""
+    for part in content if isinstance(content, list | tuple) else [content]:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str):
+            yield text
 
 
 def hash_of(prompts: Iterable[Prompt]) -> str:
-    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages and params, as canonical JSON.
+    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages, params and turns, as canonical JSON.
 
     The order of keys and of prompts, tags, and the layout of the file do not matter.
     """
-    rows = sorted(([p.id, p.messages, p.params] for p in prompts), key=lambda row: str(row[0]))
+    rows = sorted(([p.id, p.messages, p.params, *_turns_of(p)] for p in prompts), key=lambda row: str(row[0]))
     text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _turns_of(prompt: Prompt) -> list[Any]:
+    """Nothing for a single request, whose hash is so the same as before there were conversations."""
+    return [[asdict(turn) for turn in prompt.turns], prompt.history] if prompt.turns else []
 
 
 class _Reading:
@@ -127,6 +148,11 @@ class _Reading:
             self.refuse(path, "must not be empty", shown(value), "text")
         return value
 
+    def content(self, value: Any, path: KeyPath) -> Any:
+        """A message's: text or parts."""
+        _check_content(self, value, path)
+        return value
+
     def known_keys(self, item: Mapping[str, Any], known: tuple[str, ...], path: KeyPath) -> None:
         for key in item:
             if key not in known:
@@ -146,7 +172,7 @@ def _prompts(reading: _Reading, data: Any, at: KeyPath) -> tuple[Prompt, ...]:
     if not isinstance(data, list) or not data:
         message = "the suite has no prompts" if not data else "must be a list of prompts"
         reading.refuse(
-            at, message, shown(data) if data else None, "a list of texts, or of mappings with text or messages"
+            at, message, shown(data) if data else None, "a list of texts, or of mappings with text, messages or turns"
         )
         return ()
     prompts = tuple(_prompt(reading, item, (*at, i), f"p{i + 1:03}") for i, item in enumerate(data))
@@ -172,7 +198,7 @@ def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Pro
     elif isinstance(item, dict):
         text_path = (*path, "text")
     else:
-        reading.refuse(path, "must be a prompt", shown(item), "a text, or a mapping with text or messages")
+        reading.refuse(path, "must be a prompt", shown(item), "a text, or a mapping with text, messages or turns")
         return Prompt(default_id, ())
     reading.known_keys(item, _PROMPT_KEYS, path)
     return Prompt(
@@ -180,6 +206,8 @@ def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Pro
         messages=_system(reading, item, path) + _messages(reading, item, path, text_path),
         tags=_tags(reading, item.get("tags", []), (*path, "tags")),
         params=_params(reading, item.get("params", {}), (*path, "params")),
+        turns=read_turns(reading, item["turns"], (*path, "turns")) if "turns" in item else (),
+        history=_history(reading, item, path),
     )
 
 
@@ -216,17 +244,26 @@ def _system(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[
     return ({"role": "system", "content": reading.text(item["system"], (*path, "system"))},)
 
 
+def _history(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> int | None:
+    if "history" not in item:
+        return None
+    if "turns" not in item:
+        reading.refuse((*path, "history"), "is for a prompt with turns")
+    return read_history(reading, item["history"], (*path, "history"))
+
+
 def _messages(
     reading: _Reading, item: Mapping[str, Any], path: KeyPath, text_path: KeyPath
 ) -> tuple[Mapping[str, Any], ...]:
-    if "text" in item and "messages" in item:
-        reading.refuse(path, "has both text and messages", accepted="one of them")
+    said = [key for key in _SAYINGS if key in item]
+    if len(said) > 1:
+        reading.refuse(path, f"has both {' and '.join(said)}", accepted="one of them")
     if "text" in item:
         return ({"role": "user", "content": reading.text(item["text"], text_path)},)
     if "messages" in item:
         return _message_list(reading, item["messages"], (*path, "messages"))
-    if item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
-        reading.refuse(path, "has neither text nor messages", accepted="one of them")
+    if not said and item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
+        reading.refuse(path, "has neither text nor messages nor turns", accepted="one of them")
     return ()
 
 

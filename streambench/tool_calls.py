@@ -37,6 +37,17 @@ class _Call:
     too_long: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class SaidCall:
+    """A call as it came, to be said again in a conversation's history. Never written down."""
+
+    id: str | None
+    name: str
+    arguments: str
+    legacy: bool = False
+    """By `function_call`, which has no id."""
+
+
 @dataclass(slots=True)
 class ToolCalls:
     """The calls of one stream. `schemas` has the parameters' JSON schema of each declared function, by its name."""
@@ -61,6 +72,15 @@ class ToolCalls:
         """A verdict a call, in the order in which they began."""
         steps = Steps()
         return tuple(self._judge(call, steps) for call in self._calls)
+
+    def said(self) -> tuple[SaidCall, ...] | None:
+        """The first choice's calls; None where one was too long to be held."""
+        mine = [call for call in self._calls if call.choice == self._calls[0].choice]
+        if any(call.too_long for call in mine):
+            return None
+        return tuple(
+            SaidCall(call.id, call.name, "".join(call.arguments) or "{}", legacy=call.index == LEGACY) for call in mine
+        )
 
     def _find(self, choice: int, index: int | None, call_id: str | None, name: str | None) -> _Call | None:
         """The call that a delta goes on with, or a new one; None beyond the limit.

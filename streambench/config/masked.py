@@ -6,10 +6,12 @@ On the way: config -> run.json. Which headers came from a variable is known by t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from streambench.conversation import begin
 from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
-from streambench.suite import texts_of
+from streambench.suite import texts_in
 
 if TYPE_CHECKING:
     from streambench.config.schema import Config, FileGateway, Load, Model, Telemetry
@@ -65,13 +67,16 @@ def masked_config(config: Config) -> dict[str, Any]:
 
 
 def prompt_catalogue(config: Config) -> dict[str, dict[str, Any]]:
-    """What may be told of each prompt, by its id: tags, how many messages and characters, and settings; no text."""
+    """What may be told of each prompt, by its id: tags, messages and characters (of the first request of a
+    conversation), settings, facts of turns; no text.
+    """
     return {
         prompt.id: {
             "tags": list(prompt.tags),
-            "messages": len(prompt.messages),
-            "chars": sum(map(len, texts_of(prompt))),
+            "messages": len(begin(prompt).messages),
+            "chars": sum(len(text) for message in begin(prompt).messages for text in texts_in(message.get("content"))),
             "params": _params({k: v for k, v in prompt.params.items() if k in TOLD_PARAMS}, config.secrets),
+            **({"turns": [asdict(turn.facts) for turn in prompt.turns]} if prompt.turns else {}),
         }
         for prompt in config.suite.prompts
     }

@@ -206,7 +206,7 @@ class Bounds(Frozen):
     """The body, as it comes and once its compression is undone."""
     chunks: Whole = Field(default=200_000, ge=1, le=10_000_000, description="a whole number from 1 to 10000000")
     text_chars: Whole = Field(default=1_000_000, ge=1, le=2**40, description="characters, a whole number from 1")
-    """Only with `keep_text`, of what is to be kept."""
+    """Only with `keep_text`, of what is to be kept; and of an answer that a conversation goes on from."""
 
 
 RetryOn = Literal[

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streambench.documents import nearest
+from streambench.documents import duration_s, nearest
 
 FRAMING = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
 """Headers that a request's own bytes decide: another value would cut or garble it."""
@@ -18,14 +18,8 @@ MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
 """Statuses that the same request would get again."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_DURATION = re.compile(
-    r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
-    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
-    re.ASCII,
-)
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
 _SDK_PATHS = ("/chat/completions", "/completions", "/models")
 
@@ -40,10 +34,8 @@ def not_bool(value: Any) -> Any:
 def seconds(value: Any) -> Any:
     """Seconds of `10m`, `90s`, `1h30m`, `500ms`; anything else is left for the number's own check."""
     value = not_bool(value)
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
-    if match is None:
-        return value
-    return sum(float(amount) * _UNIT_S[unit] for unit, amount in match.groupdict().items() if amount)
+    duration = duration_s(value) if isinstance(value, str) else None
+    return value if duration is None else duration
 
 
 def size(value: Any) -> Any:

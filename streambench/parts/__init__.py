@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from streambench.parts.conversations import conversations
 from streambench.parts.gateways import gateways
 from streambench.parts.money import money
 from streambench.parts.part import Part
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (gateways, money)
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (conversations, gateways, money)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 

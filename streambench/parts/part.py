@@ -1,4 +1,4 @@
-"""One question that only some runs raise, and its answer."""
+"""A question and its answer in words."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
     from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
+    from streambench.report.groups import grouping, groups_markdown, groups_terminal
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
@@ -50,6 +51,9 @@ __all__ = [
     "doubts_markdown",
     "doubts_terminal",
     "exit_code",
+    "grouping",
+    "groups_markdown",
+    "groups_terminal",
     "headline",
     "inert",
     "junit_xml",
@@ -78,6 +82,7 @@ _HOMES = {
     "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
     "forecasting": ("plan_text",),
     "grid": ("markdown_text",),
+    "groups": ("grouping", "groups_markdown", "groups_terminal"),
     "lane": ("lane_text",),
     "names": ("lines_of",),
     "standings": ("Board", "board"),

@@ -44,6 +44,8 @@ class Opening:
     fault: str | None
     headers_ns: int
     ttft_ns: int
+    cached_tokens: int = 0
+    """Of the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Answer:
     """Reasoning that is billed and never streamed."""
     reasoning_field: str = "reasoning_content"
     tool_name: str | None = None
+    cached_tokens: int = 0
 
     @property
     def usage(self) -> Json:
@@ -72,7 +75,7 @@ class Answer:
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": output,
             "total_tokens": self.prompt_tokens + output,
-            "prompt_tokens_details": {"cached_tokens": 0},
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": reasoning},
         }
 
@@ -85,16 +88,18 @@ class Answer:
         return replace(self, pieces=self.pieces[:count], at_ns=self.at_ns[:count], end_ns=end_ns, finish=finish)
 
 
-def open_answer(name: str, model: SimModel, request: ChatRequest, seed: int, digest: str, asked: int) -> Opening:
-    """The first draws for a request that was asked `asked` times before."""
+def open_answer(
+    name: str, model: SimModel, request: ChatRequest, seed: int, digest: str, asked: int, cached: int = 0
+) -> Opening:
+    """The first draws for a request that was asked `asked` times before, and whose first `cached` tokens are known."""
     rng = random.Random(_seed_of(seed, name, digest, asked))
     bits = f"{rng.getrandbits(128):032x}"
     request_id = f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
     fault = _draw_fault(model, rng)
-    ttft_ms = model.ttft_ms.draw(rng) + model.prompt_token_ms * request.prompt_tokens()
+    ttft_ms = model.ttft_ms.draw(rng) + model.prompt_token_ms * (request.prompt_tokens() - cached)
     ttft_ns = round(ttft_ms * MS)
     headers_ns = min(round(model.headers_ms.draw(rng) * MS), ttft_ns)
-    return Opening(rng, request_id, fault, headers_ns, ttft_ns)
+    return Opening(rng, request_id, fault, headers_ns, ttft_ns, cached)
 
 
 def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatRequest, created: int) -> Answer:
@@ -119,6 +124,7 @@ def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatReque
         hidden_tokens=hidden if request.token_limit is None else min(hidden, request.token_limit),
         reasoning_field=model.reasoning.field if model.reasoning else "reasoning_content",
         tool_name=_tool_name(tool) if tool else None,
+        cached_tokens=opening.cached_tokens,
     )
 
 

@@ -21,6 +21,7 @@ from streambench.simulator.frames import completion
 from streambench.simulator.models import ModelsFile, SimModel
 from streambench.simulator.pacer import Pacer
 from streambench.simulator.playing import Stream, Wait
+from streambench.simulator.prompt_cache import PromptCache
 from streambench.simulator.requests import ApiError, ChatRequest, parse_chat
 from streambench.simulator.script import Script, write_script
 from streambench.simulator.truth import Truth, TruthLog, as_writes
@@ -73,6 +74,7 @@ class Gateway:
         self._now_ns = MonotonicClock().now_ns
         self._anchor = take_anchor()
         self._asked: Counter[tuple[str, str]] = Counter()
+        self._cache = PromptCache()
         self._ids = random.Random(seed)
         self._routes: Mapping[str, tuple[str, Callable[[Scope, Receive, Send], Awaitable[None]]]] = {
             "/v1/chat/completions": ("POST", self._chat),
@@ -141,7 +143,8 @@ class Gateway:
         digest = request.digest()
         asked = self._asked[name, digest]
         self._asked[name, digest] += 1
-        opening = open_answer(name, model, request, self._seed, digest, asked)
+        cached = self._cache.take(name, request.messages or ()) if model.cache else 0
+        opening = open_answer(name, model, request, self._seed, digest, asked, cached)
         extension = scope["extensions"][EXTENSION]
         fault = FAULTS[opening.fault] if opening.fault is not None else NO_FAULT
         if fault.stream_only and not request.stream:

@@ -195,6 +195,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "about": _text,
     "ttft_ms": _distribution,
     "prompt_token_ms": _number(0),
+    "cache": _flag,
     "gap_ms": _distribution,
     "tokens": _distribution,
     "chunk_tokens": _distribution,

@@ -58,7 +58,7 @@ class ChatRequest(msgspec.Struct):
 
     def prompt_tokens(self) -> int:
         """Four characters a token, as a rule of thumb; at least one a message."""
-        return sum(1 + len(_text_of(message)) // 4 for message in self.messages or ())
+        return sum(map(tokens_of, self.messages or ()))
 
 
 _decoder = msgspec.json.Decoder(ChatRequest)
@@ -84,6 +84,10 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 def error_json(message: str, kind: str, param: str | None, code: str | None) -> Json:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def tokens_of(message: Json) -> int:
+    return 1 + len(_text_of(message)) // 4
 
 
 def _text_of(message: Json) -> str:

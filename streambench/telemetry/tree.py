@@ -138,9 +138,21 @@ def _ticket(record: AttemptRecord, about: About) -> dict[str, Value | None]:
         "streambench.request.index": ticket.seq,
         "streambench.repeat.index": ticket.repeat,
         "streambench.block.index": ticket.block,
+        **_turn(record, about),
         "streambench.phase": ticket.phase,
         "streambench.simulated": ticket.model in about.header.simulated,
         "streambench.segment": record.segment or None,
+    }
+
+
+def _turn(record: AttemptRecord, about: About) -> dict[str, Value | None]:
+    """A session's name is its own only within its run."""
+    ticket = record.ticket
+    if ticket.session_id is None:
+        return {}
+    return {
+        "gen_ai.conversation.id": f"{about.header.run_id}/{ticket.session_id}",
+        "streambench.turn": ticket.turn,
     }
 
 

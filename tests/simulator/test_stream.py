@@ -24,6 +24,7 @@ models:
   commenting: {ttft_ms: 100, gap_ms: 2, tokens: 2, keepalive_ms: 30}
   staller: {ttft_ms: 10, gap_ms: 2, tokens: 5, stall: {chance: 1, ms: 120}}
   reader: {ttft_ms: 10, gap_ms: 1, tokens: 2, prompt_token_ms: 1}
+  rememberer: {ttft_ms: 10, gap_ms: 1, tokens: 2, prompt_token_ms: 1, cache: true}
 """
 
 TOOL = {
@@ -200,6 +201,19 @@ def test_a_long_prompt_delays_the_first_chunk(client: Client) -> None:
     """10 ms, and 1 ms for each of 400 // 4 + 1 tokens."""
     reply = client.stream("reader", text="x" * 400)
     assert client.truth_of(reply.headers["x-request-id"])["ttft_ms"] == pytest.approx(111)
+
+
+def test_a_cached_beginning_costs_nothing_and_is_stated(client: Client) -> None:
+    """400 // 4 + 1 = 101 tokens are read at first, then they are known; each short message is 1 more."""
+    first = [{"role": "user", "content": "y" * 400}]
+    longer = [*first, {"role": "assistant", "content": "ab"}, {"role": "user", "content": "cd"}]
+    found = []
+    for messages in (first, longer, longer[1:]):
+        reply = client.stream("rememberer", messages=messages, stream_options={"include_usage": True})
+        usage = reply.chunks[-1]["usage"]
+        ttft_ms = client.truth_of(reply.headers["x-request-id"])["ttft_ms"]
+        found.append((usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"], round(ttft_ms)))
+    assert found == [(101, 0, 111), (103, 101, 12), (2, 0, 12)]
 
 
 def test_a_connection_is_used_again_after_a_stream(client: Client) -> None:

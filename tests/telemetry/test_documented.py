@@ -43,7 +43,13 @@ USAGE = {
 SDKS_OWN = ("telemetry.sdk.", "openinference.project.name")
 """Of the resource: what the SDK says of itself, and what Phoenix calls its project (under Backends in the docs)."""
 
-NOT_IN_THIS_RUN = {"streambench.resumed", "streambench.segment", "streambench.tls_s"}
+NOT_IN_THIS_RUN = {
+    "gen_ai.conversation.id",
+    "streambench.resumed",
+    "streambench.segment",
+    "streambench.tls_s",
+    "streambench.turn",
+}
 
 
 def section(title: str) -> str:

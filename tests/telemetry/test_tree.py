@@ -73,6 +73,15 @@ def test_a_request_is_one_span_below_its_model() -> None:
     assert (model.name, run.name) == ("streambench.model alpha", "streambench.run")
 
 
+def test_a_turn_names_its_conversation() -> None:
+    """A session's name is its own only within its run; a request by itself is no conversation."""
+    record = make_record()
+    turn = replace(record, ticket=replace(record.ticket, session_id="s3", turn=2))
+    told = request_span(turn).attributes
+    assert (told["gen_ai.conversation.id"], told["streambench.turn"]) == ("test-run/s3", 2)
+    assert not {"gen_ai.conversation.id", "streambench.turn"} & set(request_span(record).attributes)
+
+
 def test_attempts_have_spans_where_there_were_several() -> None:
     """Below the request's, each with its own ids."""
     first, second, request = request_spans(RETRIED, about())
