@@ -362,6 +362,11 @@ class ArmedRequest:
         """Drops a request that will not be sent."""
         await self._held.discard()
 
+    def text_so_far(self) -> str:
+        """What has come of the answer, where texts are kept; some of a fast stream is left for the next look."""
+        self._held.reader.catch_up(SLICE)
+        return self._held.reader.decoder.text() or ""
+
     def _is_done(self) -> bool:
         reader, exchange = self._held.reader, self._held.exchange
         if not reader.catch_up():
