@@ -15,6 +15,7 @@ from streambench import __version__
 from streambench.cli.check import check
 from streambench.cli.compare import compare
 from streambench.cli.export import export
+from streambench.cli.models import models
 from streambench.cli.report import report
 from streambench.cli.resume import resume
 from streambench.cli.run import run
@@ -37,6 +38,7 @@ def commands() -> None:
 
 
 commands.add_command(run)
+commands.add_command(models)
 commands.add_command(resume)
 commands.add_command(compare)
 commands.add_command(check)

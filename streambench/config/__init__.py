@@ -23,6 +23,7 @@ from streambench.config.schema import (
     Tls,
     Warmup,
 )
+from streambench.config.values import is_glob, is_label
 
 __all__ = [
     "Breakers",
@@ -41,5 +42,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "Warmup",
+    "is_glob",
+    "is_label",
     "load_config",
 ]

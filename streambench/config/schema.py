@@ -26,6 +26,7 @@ from streambench.config.values import (
     folder,
     header_name,
     header_value,
+    is_glob,
     label,
     not_bool,
     otlp_url,
@@ -142,6 +143,16 @@ class Model(Frozen):
     limits: GatewayLimits = GatewayLimits()
     include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""
+
+    @property
+    def picks(self) -> bool:
+        """Whether it is a glob, and stands for all models of its gateway that match."""
+        return not self.excludes and is_glob(self.model)
+
+    @property
+    def excludes(self) -> str:
+        """The name or glob that `!` keeps globs from picking, of its gateway or, without one, of any; else nothing."""
+        return self.model[1:] if self.model.startswith("!") else ""
 
     @model_validator(mode="before")
     @classmethod
@@ -340,8 +351,11 @@ class Settings(Frozen):
 
     name: Label = Field(description=_LABEL)
     models: tuple[Model, ...] = Field(
-        min_length=1, description="a list of models, each a name or a mapping such as {model: gpt-4o, alias: big}"
+        min_length=1,
+        description="a list of models, each a name, a glob (gpt-*), or a mapping such as {model: gpt-4o, alias: big}",
     )
+    discovery: bool = Field(default=True, description=_SWITCH)
+    """Whether gateways are asked what they offer, by `GET /models`, before a run."""
     load: Load = Load()
     repeats: Whole = Field(default=1, ge=1, le=1_000_000, description="a whole number from 1")
     warmup: Warmup = Warmup()

@@ -70,6 +70,11 @@ def is_label(text: str) -> bool:
     return bool(text) and text == text.strip() and text.isprintable() and len(text) <= MAX_LABEL
 
 
+def is_glob(name: str) -> bool:
+    """Whether it stands for all names that match it."""
+    return any(sign in name for sign in "*?[")
+
+
 def folder(value: Any) -> Any:
     if isinstance(value, str) and (not value.strip() or "\0" in value):
         raise ValueError("is no folder's path")
