@@ -71,11 +71,11 @@ async def ask_one(
 
 def _read(tape: Tape, config: Config) -> tuple[Listing, str | None]:
     """What came, and from where to ask on."""
-    timed = tape.headers_at is not None and tape.sent is not None
     listing = Listing(
         status=tape.status,
         connection=tape.connection,
-        answered_ns=tape.headers_at - tape.sent if timed and tape.headers_at and tape.sent else None,
+        # the kernel may stamp the answer before we could note that all was sent
+        answered_ns=max(0, tape.headers_at - tape.sent) if tape.headers_at and tape.sent else None,
     )
     if tape.status is not None and not 200 <= tape.status < 300:
         return replace(listing, failure=_refused(tape, tape.status, config)), None

@@ -112,6 +112,7 @@ ROOMS: tuple[Room, ...] = (
         pandas="takes the frames that frames makes",
         numpy="bins and ranks the columns of those frames for matplotlib, which draws arrays",
     ),
+    room(5, "doctor"),
     room(5, "report", "rich", "jinja2"),
     room(
         5,

@@ -14,6 +14,9 @@ import click
 from streambench import __version__
 from streambench.cli.check import check
 from streambench.cli.compare import compare
+from streambench.cli.completion import completion
+from streambench.cli.config import config
+from streambench.cli.doctor import doctor
 from streambench.cli.export import export
 from streambench.cli.models import models
 from streambench.cli.report import report
@@ -39,6 +42,7 @@ def commands() -> None:
 
 commands.add_command(run)
 commands.add_command(models)
+commands.add_command(doctor)
 commands.add_command(resume)
 commands.add_command(compare)
 commands.add_command(check)
@@ -47,6 +51,8 @@ commands.add_command(show)
 commands.add_command(report)
 commands.add_command(export)
 commands.add_command(simulate)
+commands.add_command(config)
+commands.add_command(completion)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ On the way: the first step of every run. `load_config` names everything that is 
 SuiteError, where only the prompts are wrong), each problem with file, line, key, what was found and what is accepted.
 """
 
+from streambench.config.json_schema import json_schema, json_schema_text
 from streambench.config.load import load_config
 from streambench.config.schema import (
     Breakers,
@@ -44,5 +45,7 @@ __all__ = [
     "Warmup",
     "is_glob",
     "is_label",
+    "json_schema",
+    "json_schema_text",
     "load_config",
 ]

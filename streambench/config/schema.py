@@ -16,12 +16,15 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    WithJsonSchema,
     field_serializer,
     model_validator,
 )
 
 from streambench.config.masked import masked_config, masked_gateway, masked_telemetry, prompt_catalogue
 from streambench.config.values import (
+    DURATION_FORM,
+    SIZE_FORM,
     base_url,
     folder,
     header_name,
@@ -29,6 +32,7 @@ from streambench.config.values import (
     is_glob,
     label,
     not_bool,
+    number_or_text,
     otlp_url,
     proxy_url,
     retriable_status,
@@ -44,14 +48,27 @@ YEAR_S = 366 * 86_400
 
 Whole = Annotated[int, BeforeValidator(not_bool)]
 Number = Annotated[float, BeforeValidator(not_bool), Field(allow_inf_nan=False)]
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
-Bytes = Annotated[int, BeforeValidator(size), Field(ge=1_024, le=2**40)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds),
+    Field(gt=0, le=YEAR_S, allow_inf_nan=False),
+    WithJsonSchema(number_or_text({"exclusiveMinimum": 0, "maximum": YEAR_S}, DURATION_FORM)),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(size),
+    Field(ge=1_024, le=2**40),
+    WithJsonSchema(number_or_text({"minimum": 1_024, "maximum": 2**40}, SIZE_FORM)),
+]
 Label = Annotated[str, AfterValidator(label)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
-Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
+Headers = dict[
+    Annotated[str, AfterValidator(header_name)],
+    Annotated[str, BeforeValidator(header_value), WithJsonSchema({"type": ["string", "number"]})],
+]
 
 _LABEL = "text on one line (put numbers in quotes)"
 _SECONDS = "seconds above 0, as a number or as in 500ms, 90s, 10m, 1h30m"
@@ -354,8 +371,6 @@ class Settings(Frozen):
         min_length=1,
         description="a list of models, each a name, a glob (gpt-*), or a mapping such as {model: gpt-4o, alias: big}",
     )
-    discovery: bool = Field(default=True, description=_SWITCH)
-    """Whether gateways are asked what they offer, by `GET /models`, before a run."""
     load: Load = Load()
     repeats: Whole = Field(default=1, ge=1, le=1_000_000, description="a whole number from 1")
     warmup: Warmup = Warmup()
@@ -375,6 +390,8 @@ class Settings(Frozen):
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)
     """Whether the journal keeps the text of outputs."""
+    discovery: bool = Field(default=True, description=_SWITCH)
+    """Whether gateways are asked what they offer, by `GET /models`, before a run."""
 
 
 class FileConfig(Settings):

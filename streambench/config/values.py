@@ -24,6 +24,9 @@ _DURATION = re.compile(
     re.ASCII,
 )
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
+DURATION_FORM = r"^\s*(\d+(\.\d+)?\s*(h|m|s|ms)\s*)+$"
+SIZE_FORM = r"^\s*\d+(\.\d+)?\s*([kKmMgG][iI]?)?[bB]\s*$"
+"""What `seconds` and `size` take, for the JSON Schema, whose patterns know no names."""
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
@@ -51,6 +54,11 @@ def size(value: Any) -> Any:
     value = not_bool(value)
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
     return value if match is None else round(float(match["amount"]) * _UNIT_BYTES[match["unit"].lower()])
+
+
+def number_or_text(limits: dict[str, float], form: str) -> dict[str, Any]:
+    """The JSON Schema of a value that may be a number or a text of this form."""
+    return {"anyOf": [{"type": "number", **limits}, {"type": "string", "pattern": form}]}
 
 
 def retriable_status(status: int) -> int:
