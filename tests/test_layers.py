@@ -63,6 +63,7 @@ ROOMS: tuple[Room, ...] = (
     room(2, "findings"),
     room(2, "assertions"),
     room(2, "config", "pydantic", "pydantic_core", "dotenv"),
+    room(2, "starting"),
     room(2, "offers"),
     room(2, "picking"),
     room(2, "payloads", "msgspec"),

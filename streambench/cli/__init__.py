@@ -18,6 +18,7 @@ from streambench.cli.completion import completion
 from streambench.cli.config import config
 from streambench.cli.doctor import doctor
 from streambench.cli.export import export
+from streambench.cli.init import init
 from streambench.cli.models import models
 from streambench.cli.report import report
 from streambench.cli.resume import resume
@@ -40,6 +41,7 @@ def commands() -> None:
     """
 
 
+commands.add_command(init)
 commands.add_command(run)
 commands.add_command(models)
 commands.add_command(doctor)
