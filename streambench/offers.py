@@ -76,7 +76,7 @@ def _offer(row: Any, secrets: Secrets) -> Offer | None:
     owner = row.get("owned_by")
     return Offer(
         name,
-        (secrets.clean(owner, _OWNER) or None) if isinstance(owner, str) else None,
+        (secrets.clean(owner, _OWNER).strip() or None) if isinstance(owner, str) else None,
         next((found for key in _CONTEXT if (found := _count(row.get(key))) is not None), None),
         *_prices(row.get("pricing")),
     )
