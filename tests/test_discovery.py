@@ -240,7 +240,11 @@ Start = Callable[[Answer], ScriptedGateway]
 def test_it_is_asked_as_a_run_asks(write: Write, gateway: Start) -> None:
     """By the SDK, once, with the key, the gateway's own headers and its query."""
     served = gateway(lambda _: [sized("200 OK", page("a", "b"))])
-    hub = {"base_url": f"{served.url}?version=3", "api_key": "${HUB_API_KEY}", "headers": {"x-team": "search"}}
+    hub: dict[str, Any] = {
+        "base_url": f"{served.url}?version=3",
+        "api_key": "${HUB_API_KEY}",
+        "headers": {"x-team": "search"},
+    }
     config = loaded(write("a", gateways={"hub": hub}))
     assert asked(config, hub["base_url"]).names == ["a", "b"]
     (seen,) = served.asked

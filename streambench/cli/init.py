@@ -79,7 +79,18 @@ def _asked(
     chosen = tuple(models) or (_choose_models(base_url, variable) if ask else ())
     if not chosen:
         raise InputError([Problem("is needed with --base-url", where="--model", accepted="a model's name, or a glob")])
+    _refuse_unusable(chosen)
     return Start(name or stem, chosen, base_url, variable)
+
+
+def _refuse_unusable(models: Sequence[str]) -> None:
+    from streambench.config import is_label
+    from streambench.documents import shown
+
+    unusable = [model for model in models if not is_label(model)]
+    if unusable:
+        message, accepted = "is no usable name", "a model's name as the gateway has it, on one line"
+        raise InputError([Problem(message, where="--model", found=shown(each), accepted=accepted) for each in unusable])
 
 
 def _refuse_without_gateway(variable: str | None, models: Sequence[str]) -> None:
