@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
+from called import called
 from scripted_gateway import Answer, ScriptedGateway, Seen, error, sized, streamed
 
-from streambench.cli import main
 from streambench.config import Config, load_config
 from streambench.discovery import ask
 from streambench.errors import ConfigError
@@ -308,15 +308,7 @@ def test_a_closed_port(write: Write) -> None:
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of `streambench`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["streambench", *map(str, arguments)])
-        patch.setenv("HUB_API_KEY", KEY)
-        with pytest.raises(SystemExit) as ended:
-            main()
-    out, err = capsys.readouterr()
-    assert KEY not in out + err
-    return int(ended.value.code or 0), out, err
+    return called(capsys, *arguments, key=KEY)
 
 
 EMBEDDED = {"demo": {"base_url": "embedded", "models": "models.yaml"}}

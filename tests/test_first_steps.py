@@ -1,4 +1,4 @@
-"""What a newcomer does first: a config by `init`, `doctor` over it, the schema in an editor, completion in the shell."""
+"""What a newcomer does first: a config by `init`, `doctor` over it, the schema in an editor, completion in shells."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import jsonschema
 import pytest
 import trustme
 import yaml
+from called import called
 from scripted_gateway import ScriptedGateway, Seen, delta, error, sized, sse, streamed
 
-from streambench.cli import main
 from streambench.config import json_schema, load_config
 from streambench.documents import read_yaml
 from streambench.simulator.process import SimulatorProcess
@@ -39,16 +39,9 @@ Command = Callable[..., tuple[int, str, str]]
 def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Runs `streambench` in a folder of its own; exit code, stdout and stderr. No terminal is there to answer."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HUB_API_KEY", KEY)
 
     def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["streambench", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended, open(os.devnull) as nothing:
-            monkeypatch.setattr("sys.stdin", nothing)
-            main()
-        out, err = capsys.readouterr()
-        assert KEY not in out + err
-        return int(ended.value.code or 0), out, err
+        return called(capsys, *arguments, key=KEY)
 
     return run
 
