@@ -91,4 +91,4 @@ def _read(tape: Tape, config: Config) -> tuple[Listing, str | None]:
 
 def _refused(tape: Tape, status: int, config: Config) -> Failure:
     failure = failure_from_body("http_error", tape.body(), status=status)
-    return replace(failure, message=config.secrets.clean(failure.message, _SAID))
+    return Failure("http_error", config.secrets.clean(failure.message, _SAID), status=status)

@@ -252,6 +252,14 @@ def test_it_is_asked_as_a_run_asks(write: Write, gateway: Start) -> None:
     assert (seen.header("authorization"), seen.header("x-team")) == (f"Bearer {KEY}", "search")
 
 
+def test_it_is_asked_through_the_gateways_proxy(write: Write, gateway: Start) -> None:
+    """Which is given the whole URL."""
+    proxy = gateway(lambda _: [sized("200 OK", page("a"))])
+    hub = {"base_url": "http://h.example/v1", "api_key": "none", "proxy": proxy.url.removesuffix("/v1")}
+    assert asked(loaded(write("a", gateways={"hub": hub})), "http://h.example/v1").names == ["a"]
+    assert proxy.asked[0].line == "GET http://h.example/v1/models HTTP/1.1"
+
+
 def test_pages_are_followed(write: Write, gateway: Start) -> None:
     """From the last name of each, up to the one that says that there is no more."""
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import jsonschema
 import pytest
 import trustme
@@ -22,6 +23,7 @@ import yaml
 from called import called
 from scripted_gateway import ScriptedGateway, Seen, delta, error, sized, sse, streamed
 
+from streambench.cli import commands
 from streambench.config import json_schema, load_config
 from streambench.documents import read_yaml
 from streambench.simulator.process import SimulatorProcess
@@ -380,6 +382,28 @@ def test_schema_and_show_are_printed(command: Command, tmp_path: Path) -> None:
     path = write(tmp_path, "m", base_url="http://h.example/v1", api_key="${HUB_API_KEY}")
     told = json.loads(command("config", "show", path, "--set", "repeats=3")[1])
     assert (told["gateways"]["hub"]["api_key"], told["repeats"]) == ("***", 3)
+
+
+# --- the commands
+
+
+def all_commands(group: click.Group) -> Iterator[click.Command]:
+    for command in group.commands.values():
+        yield command
+        if isinstance(command, click.Group):
+            yield from all_commands(command)
+
+
+def _takes_config(command: click.Command) -> bool:
+    return any(isinstance(param, click.Argument) and param.name == "config_file" for param in command.params)
+
+
+def test_every_command_that_takes_a_config_takes_overrides() -> None:
+    """`--set` is one habit for all of them."""
+    taking = [command for command in all_commands(commands) if _takes_config(command)]
+    assert {"run", "resume", "models", "doctor", "show"} <= {command.name for command in taking}
+    lacking = [command.name for command in taking if not any("--set" in p.opts for p in command.params)]
+    assert lacking == []
 
 
 # --- completion
