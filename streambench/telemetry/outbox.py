@@ -202,7 +202,7 @@ class Outbox(Generic[T]):
             self._failing = not answer.taken
             self._resting = answer.again and not answer.taken
             if answer.taken:
-                self._pace(max(len(batch), self._limits.backlog) / max(took_s, 1e-6))
+                self._pace(len(batch), max(took_s, 1e-6))
                 self._delivered += len(batch) - answer.rejected
                 self._failed += answer.rejected
             elif answer.again:
@@ -211,8 +211,11 @@ class Outbox(Generic[T]):
                 self._failed += len(batch)
             self._changed.notify_all()
 
-    def _pace(self, rate: float) -> None:
-        """Items per second; a small batch counts as a long queue, since what it took was mostly the way there."""
+    def _pace(self, items: int, took_s: float) -> None:
+        """Items per second, as measured. What a batch took that was not full was mostly the way there, so that it
+        counts as the largest; a full one of the usual size is an under-estimate, until larger ones have been sent.
+        """
+        rate = (items if items >= self._limits.batch else self._limits.backlog) / took_s
         self._rate = rate if self._rate is None else (self._rate + rate) / 2
 
     def _put_back(self, batch: list[tuple[T, int]]) -> None:

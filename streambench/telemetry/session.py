@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from streambench.clock import NS, MonotonicClock
 from streambench.records import AttemptRecord, RunEnd, RunHeader, RunTrace
 from streambench.telemetry import names
 from streambench.telemetry.about import about_run
@@ -80,8 +81,10 @@ class Session:
         pipeline = self._pipeline
         if pipeline is None:
             return None
+        now_ns = MonotonicClock().now_ns
+        began_ns = now_ns()
         left = self.live.finish(above, deadline_s / 2)
-        delivery = pipeline.close(deadline_s / 2)
+        delivery = pipeline.close(max(0.0, deadline_s - (now_ns() - began_ns) / NS))
         return Outcome(delivery, pipeline.metrics_error, self.live.fault, unsent=left)
 
     def _opened(self, header: RunHeader) -> Pipeline:
