@@ -148,7 +148,10 @@ def test_all_is_well(command: Command, tmp_path: Path) -> None:
     told = lines(out)
     assert code == 0, out
     assert {state.partition(" ")[0] for what, state in told.items() if what != "clock"} == {"ok"}
-    assert "sending 4 tiny requests (16 tokens each); --no-requests sends none" in err
+    assert err.splitlines() == [
+        "this sends a tiny request or two to each model; --no-requests sends none",
+        "sending 4 tiny requests (16 tokens of answer each)",
+    ]
     assert re.fullmatch(r"ok DNS [\d.]+ ms, TCP [\d.]+ ms, HTTP [\d.]+ ms; 2 models offered", told["gateway hub"])
     assert re.match(r"ok \d+ chunks, TTFT \d+ ms", told["swift streams"])
     assert "16 out" in told["swift usage"]

@@ -42,6 +42,8 @@ def doctor(config_file: Path, overrides: tuple[str, ...], *, no_requests: bool, 
     from streambench.health import of_count
 
     config = load_config(config_file, overrides)
+    if not no_requests:
+        click.echo("this sends a tiny request or two to each model; --no-requests sends none", err=True)
     prompts = of_count(len(config.suite.prompts), "prompt")
     checks = _Checks(aloud=not as_json)
     checks.say("ok", "config", f"{config_file} is valid: {prompts}, {len(config.models)} under models")
@@ -138,7 +140,7 @@ def _try(
     trials = trials_of(named, unreachable, tools=tools)
     if not trials.requests:
         return
-    told = f"sending {trials.requests} tiny requests ({MAX_TOKENS} tokens each); --no-requests sends none"
+    told = f"sending {trials.requests} tiny requests ({MAX_TOKENS} tokens of answer each)"
     click.echo(told, err=True)
     if trials.left_out:
         checks.say("note", "models", f"{trials.left_out} more are not tried")
