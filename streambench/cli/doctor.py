@@ -47,7 +47,7 @@ def doctor(config_file: Path, overrides: tuple[str, ...], *, no_requests: bool, 
     prompts = of_count(len(config.suite.prompts), "prompt")
     checks = _Checks(aloud=not as_json)
     checks.say("ok", "config", f"{config_file} is valid: {prompts}, {len(config.models)} under models")
-    with session.gateways(config) as base_urls:
+    with session.serving(config) as base_urls:
         _check(checks, config, config_file, base_urls, requests=not no_requests, tools=tools)
     if as_json:
         click.echo(json.dumps([asdict(check) for check in checks.found], indent=2))

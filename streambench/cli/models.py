@@ -39,7 +39,7 @@ def models(config_file: Path, overrides: tuple[str, ...], gateway: str | None, *
 
     config = load_config(config_file, overrides)
     names = _wanted(config, gateway, config_file)
-    with session.gateways(config, unused=True) as base_urls:
+    with session.serving(config, unused=True) as base_urls:
         listings = asyncio.run(ask(config, base_urls, names))
     entries = [entry for entry in entries_of(config, listings) if entry.gateway in names]
     if as_json:

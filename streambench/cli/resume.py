@@ -81,7 +81,7 @@ def _go_on(
         click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
     if left.plan.measure and trip is None:
         prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
-        with session.gateways(config) as base_urls:
+        with session.serving(config) as base_urls:
             measured = session.measure(
                 config, left.plan, origin, continued, base_urls=base_urls, prepared=prepared, quiet=quiet
             )

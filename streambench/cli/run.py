@@ -41,7 +41,7 @@ def run(
 
     overrides = (*overrides, "discovery=false") if no_discovery else overrides
     config = load_config(config_file, overrides, output)
-    with session.gateways(config) as base_urls:
+    with session.serving(config) as base_urls:
         config = session.discovered(config, config_file, base_urls, quiet=quiet)
         plan = session.plan_of(config, config_file)
         if plan.cut and not quiet:

@@ -36,7 +36,7 @@ def measure(
     prepared: Prepared,
     quiet: bool,
 ) -> Measured:
-    """Sends the plan under the live view: as a new run, or as the next part of one. Within `gateways(config)`."""
+    """Sends the plan under the live view: as a new run, or as the next part of one. Within `serving(config)`."""
     import asyncio
 
     from streambench import engines
@@ -140,7 +140,7 @@ def plan_of(config: Config, config_file: Path) -> Plan:
 
 
 @contextmanager
-def gateways(config: Config, *, unused: bool = False) -> Iterator[Mapping[str, str]]:
+def serving(config: Config, *, unused: bool = False) -> Iterator[Mapping[str, str]]:
     """The address of each gateway; the embedded ones are started, and load while the SDK does.
 
     `unused`: those too that no model is asked of.
