@@ -15,6 +15,7 @@ from streambench import __version__
 from streambench.cli.check import check
 from streambench.cli.compare import compare
 from streambench.cli.export import export
+from streambench.cli.plot import plot
 from streambench.cli.report import report
 from streambench.cli.resume import resume
 from streambench.cli.run import run
@@ -43,6 +44,7 @@ commands.add_command(check)
 commands.add_command(trend)
 commands.add_command(show)
 commands.add_command(report)
+commands.add_command(plot)
 commands.add_command(export)
 commands.add_command(simulate)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from streambench.plots.cost import cost_speed
-from streambench.plots.drawn import Drawn, FigureOf, Left, save, to_png, to_svg
+from streambench.plots.drawn import Drawn, FigureOf, Kind, Left, save, to_png, to_svg, write
 from streambench.plots.gaps import chunk_gaps, gap_heatmap
 from streambench.plots.lags import lags
 from streambench.plots.latency import latency_by_prompt, ttft_by_prompt_length, ttft_ecdf
@@ -24,7 +24,7 @@ from streambench.plots.waterfall import waterfall
 if TYPE_CHECKING:
     from streambench.results import Run
 
-__all__ = ["FIGURES", "Drawn", "Left", "Material", "all_figures", "dark_css", "save", "to_png", "to_svg"]
+__all__ = ["FIGURES", "Drawn", "Kind", "Left", "Material", "all_figures", "dark_css", "save", "to_png", "to_svg", "write"]
 
 FIGURES: Mapping[str, FigureOf] = {
     "ttft-ecdf": ttft_ecdf,
