@@ -39,12 +39,29 @@ OPTIONS = (
     ),
     click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML."),
 )
+_ASSERT, *AT_END = OPTIONS
+"""Those of a command whose assertions stand in its config."""
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(OPTIONS):
+    return _with(OPTIONS, command)
+
+
+def options_at_end(command: Callable[..., Any]) -> Callable[..., Any]:
+    """For `run` and `resume`: what becomes of the `assert:` of their config."""
+    return _with(AT_END, command)
+
+
+def _with(given: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(given):
         command = option(command)
     return command
+
+
+def check_place(junit: Path | None) -> None:
+    """Before a run is paid for. Raises InputError where the file could not be written at its end."""
+    if junit is not None and (junit.is_dir() or not junit.parent.is_dir()):
+        raise InputError([Problem("cannot be written", where="--junit", found=str(junit), accepted="a file's path")])
 
 
 def read_assertions(texts: Sequence[str]) -> list[Assertion]:

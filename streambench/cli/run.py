@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streambench.cli import page, telemetry
+from streambench.cli import gate, page, telemetry
 
 
 @click.command()
@@ -16,6 +16,7 @@ from streambench.cli import page, telemetry
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
 @page.option
+@gate.options_at_end
 @telemetry.options
 def run(
     config_file: Path,
@@ -25,6 +26,8 @@ def run(
     quiet: bool,
     as_json: bool,
     no_report: bool,
+    undecided: str | None,
+    junit: Path | None,
     **flags: str | None,
 ) -> int:
     """Measure the models of CONFIG, interleaved, and write a results folder.
@@ -36,6 +39,7 @@ def run(
     from streambench.config import load_config
     from streambench.resume import origin_of
 
+    gate.check_place(junit)
     config = load_config(config_file, overrides, output)
     plan = session.plan_of(config, config_file)
     if plan.cut and not quiet:
@@ -43,4 +47,5 @@ def run(
     prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
     origin = origin_of(config_file, overrides, config.secrets)
     measured = session.measure(config, plan, origin, prepared=prepared, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)
+    ending = session.Ending(quiet, as_json, not no_report, undecided, junit)
+    return session.finish(measured, prepared, ending)

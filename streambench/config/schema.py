@@ -33,11 +33,13 @@ from streambench.config.values import (
     retriable_status,
     seconds,
     size,
+    trace_url,
 )
 from streambench.documents import KeyPath
 from streambench.records import Phase
 from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
+from streambench.trace_ids import LINK
 
 YEAR_S = 366 * 86_400
 
@@ -49,6 +51,7 @@ Label = Annotated[str, AfterValidator(label)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
+TraceUrl = Annotated[str, AfterValidator(trace_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
 
@@ -322,6 +325,8 @@ class Telemetry(Frozen):
     metric_names: Literal["operation", "inference", "both"] = Field(
         default="operation", description="operation, inference, both"
     )
+    trace_url: TraceUrl | None = Field(default=None, description=LINK)
+    """Where a trace can be looked at; the page links each request there."""
     required: bool = Field(default=False, description=_SWITCH)
     """Whether a run without a working endpoint is refused."""
     deadline: Seconds = Field(default=10.0, description=_SECONDS)

@@ -20,6 +20,7 @@ import jinja2
 
 from streambench import plots
 from streambench.clock import NS
+from streambench.documents import shown
 from streambench.errors import DiskError, InputError, Problem
 from streambench.findings import FINDINGS
 from streambench.health import OUTCOMES
@@ -33,6 +34,8 @@ from streambench.report.tables import leaderboard, matrices, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
 from streambench.results import write_whole
+from streambench.secrets import mask_url
+from streambench.trace_ids import LINK, why_no_link
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -41,15 +44,15 @@ PAGE = "report.html"
 CONFIG_LIMIT = 60_000
 MESSAGE_LIMIT = 240
 WARNINGS = 20
-TRACE_ID = "{trace_id}"
 
 
 def render_page(run: Run, found: Board | None = None, trace_url: str | None = None) -> str:
     """The whole page; the same run gives the same bytes. Raises InputError for a `trace_url` that makes no links.
 
-    Also of a run without requests, without an end, or with a torn journal: it says so.
+    Without one the config's `telemetry.trace_url` stands. Also of a run without requests, without an end, or with a torn journal: it says so.
     """
     check_trace_url(trace_url)
+    trace_url = trace_url or _stored_trace_url(run)
     found = found or board(run)
     material = plots.Material.of(run)
     picked = requests.explorer(run.records)
@@ -93,9 +96,16 @@ def write_page(run: Run, path: Path, found: Board | None = None, trace_url: str 
 
 def check_trace_url(pattern: str | None) -> None:
     """Raises InputError where a pattern is no web address with a place for the id."""
-    if pattern is not None and not (pattern.startswith(("http://", "https://")) and TRACE_ID in pattern):
-        accepted = f"a web address with {TRACE_ID} in it, such as https://traces.example/trace/{TRACE_ID}"
-        raise InputError([Problem("makes no links", where="--trace-url", found=safe(pattern, 200), accepted=accepted)])
+    why = None if pattern is None else why_no_link(pattern)
+    if pattern is not None and why is not None:
+        found = shown(mask_url(pattern))
+        raise InputError([Problem(f"makes no links: it {why}", where="--trace-url", found=found, accepted=LINK)])
+
+
+def _stored_trace_url(run: Run) -> str | None:
+    """As the run's header has it, which anybody may have edited."""
+    pattern = (run.header.config.get("telemetry") or {}).get("trace_url")
+    return pattern if isinstance(pattern, str) and why_no_link(pattern) is None else None
 
 
 # --- parts
