@@ -745,7 +745,7 @@ BAD = [
     ),
     (
         part("telemetry: {trace_url: 'https://t.example/trace/'}"),
-        ["run.yaml:5: telemetry.trace_url: has no {trace_id} (found 'https://t.example/trace/'; accepted: a web address w"],
+        ["run.yaml:5: telemetry.trace_url: has no {trace_id} (found 'https://t.example/trace/'; accepted: a web"],
     ),
     (part("telemetry: {trace_url: 'javascript:x{trace_id}'}"), ["telemetry.trace_url: is no web address"]),
     (part("telemetry: {trace_url: 'https://u:p@h/{trace_id}'}"), ["telemetry.trace_url: names a user or a password"]),

@@ -39,6 +39,9 @@ OPTIONS = (
     ),
     click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML."),
 )
+html = click.option(
+    "--html", metavar="FILE", type=click.Path(path_type=Path), help="Write it as one self-contained page too."
+)
 _ASSERT, *AT_END = OPTIONS
 """Those of a command whose assertions stand in its config."""
 
@@ -136,6 +139,16 @@ def tell(markdown: str, judged: Sequence[Judged], name: str, junit: Path | None)
                 out.write(f"{markdown}\n")
     except OSError as error:
         raise ResultsError(f"{error.filename}: cannot be written: {error.strerror}") from error
+
+
+def page(path: Path | None, text: Callable[[], str]) -> None:
+    """A page where it is asked for; its place on stderr, as stdout may be JSON. Raises DiskError."""
+    if path is None:
+        return
+    from streambench.report import write_html
+
+    write_html(path, text())
+    click.echo(f"Page: {path}", err=True)
 
 
 def code_of(judged: Sequence[Judged], undecided: str | None) -> int:

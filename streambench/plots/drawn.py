@@ -61,16 +61,21 @@ def figure(name: str, title: str) -> Callable[[Draw], FigureOf]:
         @wraps(draw)
         def drawn(run: Run | Material) -> Drawn | Left:
             material = Material.of(run)
-            with style.house():
-                plate = draw(material)
-                if isinstance(plate, str):
-                    return Left(name, plate)
-                style.finish(plate.figure, title, plate.note)
-            return Drawn(name, title, plate.sentence, plate.figure, f"{plate.kind} {plate.sentence}")
+            return housed_figure(name, title, lambda: draw(material))
 
         return drawn
 
     return of
+
+
+def housed_figure(name: str, title: str, draw: Callable[[], Plate | str]) -> Drawn | Left:
+    """What `draw` makes, in the house style, titled and laid out."""
+    with style.house():
+        plate = draw()
+        if isinstance(plate, str):
+            return Left(name, plate)
+        style.finish(plate.figure, title, plate.note)
+    return Drawn(name, title, plate.sentence, plate.figure, f"{plate.kind} {plate.sentence}")
 
 
 def to_png(drawn: Drawn) -> bytes:

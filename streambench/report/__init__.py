@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
     from streambench.report.grid import markdown_text
+    from streambench.report.html import write_html
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
     from streambench.report.page import PAGE, check_trace_url, render_page, write_page
+    from streambench.report.runs_page import compared_html, trend_html
     from streambench.report.sentences import Line, headline
     from streambench.report.standings import Board, board
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
@@ -42,6 +44,7 @@ __all__ = [
     "Summary",
     "board",
     "check_trace_url",
+    "compared_html",
     "compared_markdown",
     "compared_plain",
     "compared_terminal",
@@ -59,6 +62,7 @@ __all__ = [
     "show",
     "summarise",
     "tell",
+    "trend_html",
     "trend_markdown",
     "trend_plain",
     "trend_terminal",
@@ -67,6 +71,7 @@ __all__ = [
     "verdict_markdown",
     "verdict_plain",
     "verdict_terminal",
+    "write_html",
     "write_page",
 ]
 
@@ -78,6 +83,8 @@ _HOMES = {
     "sentences": ("Line", "headline"),
     "markdown": ("render_markdown",),
     "page": ("PAGE", "check_trace_url", "render_page", "write_page"),
+    "html": ("write_html",),
+    "runs_page": ("compared_html", "trend_html"),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show", "tell"),
