@@ -11,7 +11,10 @@ from streambench.cli import page
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
+    from streambench.report import Board
     from streambench.results import Run
+
+TOGETHER = "together.html"
 
 
 @click.command()
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     help="Where the page goes, instead of report.html in the run's folder; for one run.",
 )
 @click.option(
+    "--together",
+    is_flag=True,
+    help="One page for all runs, each model of each run a row: together.html, or --output.",
+)
+@click.option(
     "--markdown", is_flag=True, help="Print Markdown with the same numbers (or write it to --output) instead."
 )
 @click.option(
@@ -31,17 +39,23 @@ if TYPE_CHECKING:
     metavar="PATTERN",
     help="Link each request to its trace, as in https://traces.example/trace/{trace_id}.",
 )
-def report(results: tuple[Path, ...], output: Path | None, *, markdown: bool, trace_url: str | None) -> int:
+def report(
+    results: tuple[Path, ...], output: Path | None, *, together: bool, markdown: bool, trace_url: str | None
+) -> int:
     """Write one self-contained page for each run in RESULTS: who is fastest, who breaks, and how sure that is.
 
-    Also of a run that was killed, or still goes on: its page says so.
+    With --together it is one page, where `MODEL @ RUN` is a model of its own, paired with the others by prompt; what is
+    unlike in the runs is said. Also of a run that was killed, or still goes on: its page says so.
     """
     from streambench.report import PAGE, check_trace_url
     from streambench.results import load
 
-    if output is not None and len(results) > 1:
-        raise InputError([Problem("takes one run", where="--output", found=f"{len(results)} runs")])
+    if output is not None and len(results) > 1 and not together:
+        accepted = "one run, or --together"
+        raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
     check_trace_url(trace_url)
+    if together:
+        return _together(results, output, trace_url, markdown=markdown)
     for folder in results:
         run = load(folder)
         for warning in run.warnings:
@@ -53,11 +67,25 @@ def report(results: tuple[Path, ...], output: Path | None, *, markdown: bool, tr
     return 0
 
 
-def _markdown(run: Run, output: Path | None) -> None:
+def _together(results: tuple[Path, ...], output: Path | None, trace_url: str | None, *, markdown: bool) -> int:
+    from streambench.report import board_together
+    from streambench.results import load_several
+
+    run, found = board_together(load_several(results).runs)
+    for warning in run.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if markdown:
+        _markdown(run, output, found)
+    else:
+        page.told(run, output or Path(TOGETHER), trace_url, found)
+    return 0
+
+
+def _markdown(run: Run, output: Path | None, found: Board | None = None) -> None:
     from streambench.report import render_markdown
     from streambench.results import write_whole
 
-    text = render_markdown(run)
+    text = render_markdown(run, found)
     if output is None:
         click.echo(text)
         return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show, tell
     from streambench.report.text import inert
+    from streambench.report.together import board_together
     from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
     from streambench.report.verdict import (
         doubts_markdown,
@@ -43,6 +44,7 @@ __all__ = [
     "Progress",
     "Summary",
     "board",
+    "board_together",
     "check_trace_url",
     "compared_html",
     "compared_markdown",
@@ -89,6 +91,7 @@ _HOMES = {
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show", "tell"),
     "text": ("inert",),
+    "together": ("board_together",),
     "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
     "verdict": (
         "doubts_markdown",

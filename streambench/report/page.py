@@ -111,6 +111,7 @@ def _looks(material: plots.Material, names: Sequence[str]) -> Iterator[Any]:
 
 def alerts(run: Run, found: Board) -> Iterator[str]:
     """What must be known before a number is read."""
+    yield from (safe(remark, 2 * MESSAGE_LIMIT) for remark in found.remarks)
     summary = found.summary
     if not summary.complete:
         why = safe(summary.reason, 600) if summary.reason else STATUS.get(summary.status, summary.status)

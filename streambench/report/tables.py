@@ -146,12 +146,13 @@ def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
     measured = requests[~requests["warmup"].astype(bool)]
     starts = measured["start_at_ns"].to_numpy(dtype=float, na_value=math.nan) / 1e6
     ends = starts + measured["ended_ns"].to_numpy(dtype=float, na_value=math.nan) / 1e6
-    one_part = len(set(measured["segment"].tolist())) <= 1
-    window = (float(starts.min()), float(ends.max())) if len(starts) and one_part else None
+    segments = measured["segment"].to_numpy(dtype=int)
     rows = []
     for row in board.rows:
         mine = (measured["model"] == row.model.model).to_numpy(dtype=bool)
         tokens = measured["output_tokens"].to_numpy(dtype=float, na_value=math.nan)[mine]
+        here = segments == segments[mine][0] if len(set(segments[mine])) == 1 else None  # parts share no clock
+        window = None if here is None else (float(starts[here].min()), float(ends[here].max()))
         rates = stats.throughput(starts[mine], ends[mine], tokens, window_ms=window) if window else None
         usage, cost = row.model.usage, row.model.cost_usd
         rows.append(
