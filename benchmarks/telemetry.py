@@ -180,11 +180,11 @@ async def _sampled(run: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
 
 
 def _session(url: str, trace: Any) -> Any:
-    from streambench.telemetry.session import Session
+    from streambench.telemetry.apart import open_session
     from streambench.telemetry.settings import Endpoint, Settings
 
     to = {signal: Endpoint(f"{url}/v1/{signal}", "http/protobuf", "benchmark") for signal in ("traces", "metrics")}
-    return Session(Settings("otlp", "otlp", to["traces"], to["metrics"]), trace, "0")
+    return open_session(Settings("otlp", "otlp", to["traces"], to["metrics"]), trace, "0")
 
 
 def _config(folder: Path, requests: int) -> Path:

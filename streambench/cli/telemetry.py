@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streambench.engines import Telemetry
     from streambench.records import RunTrace
     from streambench.results import Run
-    from streambench.telemetry import Flags, Outcome, Session, Settings
+    from streambench.telemetry import Apart, Flags, Outcome, Session, Settings
 
 MANY_REQUESTS = 1_000
 """Above this each request has a trace of its own: backends refuse traces of some megabytes."""
@@ -54,7 +54,7 @@ class Prepared:
 
     trace: RunTrace
     settings: Settings | None = None
-    session: Session | None = None
+    session: Session | Apart | None = None
 
     @property
     def listener(self) -> Telemetry:
@@ -141,15 +141,15 @@ def told(outcome: Outcome, later: str) -> list[str]:
     return lines
 
 
-def _session(config: Config, settings: Settings, trace: RunTrace) -> Session:
+def _session(config: Config, settings: Settings, trace: RunTrace) -> Session | Apart:
     from streambench import __version__
-    from streambench.telemetry import Private, Session
+    from streambench.telemetry import Private, open_session
 
     private = None
     if settings.content != "NO_CONTENT":
         prompts = {prompt.id: prompt.messages for prompt in config.suite.prompts}
         private = Private(prompts, config.secrets | settings.secrets)
-    return Session(settings, trace, __version__, private)
+    return open_session(settings, trace, __version__, private)
 
 
 def _provider_installed() -> bool:

@@ -7,13 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from streambench.engines.listeners import NoTelemetry, Telemetry
 from streambench.records import AttemptRecord
 
 SWITCH_S = 0.0005
-
-SWITCH_BESIDE_TELEMETRY_S = 0.0002
-"""Its threads work all along the run; each read lets go of the interpreter, and has to get it back from them."""
 
 COLLECT_EVERY = 50
 """Records between two collections of young garbage; a full one never falls into the measured phase."""
@@ -48,10 +44,10 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 @contextmanager
-def short_turns(telemetry: Telemetry) -> Iterator[None]:
+def short_turns() -> Iterator[None]:
     """Other threads (the view, name look-ups) give the interpreter back within 0.5 ms, not after Python's 5."""
     usual = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_S if isinstance(telemetry, NoTelemetry) else SWITCH_BESIDE_TELEMETRY_S)
+    sys.setswitchinterval(SWITCH_S)
     try:
         yield
     finally:

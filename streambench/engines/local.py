@@ -135,7 +135,7 @@ class _Session:
     async def run(self) -> Measured:
         measured: PhaseEnd | None = None
         lost: DiskError | None = None
-        with self._signals(), self._time_budget(), no_garbage_collection(), short_turns(self._telemetry):
+        with self._signals(), self._time_budget(), no_garbage_collection(), short_turns():
             try:
                 measured = await self._phases()
             except DiskError as error:

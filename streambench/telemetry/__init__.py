@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from streambench.telemetry.apart import Apart, open_session
     from streambench.telemetry.live import Private
     from streambench.telemetry.pipeline import provider_installed
     from streambench.telemetry.preflight import Trouble, check
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from streambench.telemetry.settings import Flags, Settings, resolve
 
 __all__ = [
+    "Apart",
     "Flags",
     "Outcome",
     "Private",
@@ -23,12 +25,14 @@ __all__ = [
     "Settings",
     "Trouble",
     "check",
+    "open_session",
     "provider_installed",
     "resolve",
     "send",
 ]
 
 _ROOMS = {
+    "apart": ("Apart", "open_session"),
     "live": ("Private",),
     "pipeline": ("provider_installed",),
     "preflight": ("Trouble", "check"),

@@ -30,6 +30,7 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from streambench.errors import ConfigError, Problem
 from streambench.secrets import Secrets
 from streambench.telemetry.outbox import Answer
+from streambench.telemetry.preflight import no_netrc
 from streambench.telemetry.settings import Endpoint, Exporter
 
 TEXT_LIMIT = 200
@@ -201,6 +202,7 @@ class _ListeningSession(requests.Session):
         given = kwargs.get("headers") or {}
         kwargs["headers"] = {name: value for name, value in given.items() if name.lower() in self._sent}
         kwargs["verify"] = self._certificate
+        kwargs["auth"] = no_netrc
         try:
             response = super().request(*args, **kwargs)
         except OSError as error:  # `requests` derives all of its own from it

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from streambench.records import AttemptRecord, RunEnd, RunHeader, Ticket
+from streambench.records import AttemptRecord, RunHeader, Ticket
 from streambench.secrets import Secrets
 from streambench.telemetry import names
 from streambench.telemetry.about import About, about_run
@@ -21,7 +21,6 @@ from streambench.telemetry.content import content_of
 from streambench.telemetry.facts import Attributes, LogFacts, SpanFacts, Value
 from streambench.telemetry.observing import observed
 from streambench.telemetry.points import Observation
-from streambench.telemetry.run_tree import run_spans
 from streambench.telemetry.settings import Settings
 from streambench.telemetry.tree import request_spans
 
@@ -30,6 +29,8 @@ PAUSE_S = 0.0002
 """Between two pieces of work while the run goes on: whoever waits for the interpreter gets it."""
 CROWDED = 0.75
 """From this share of the queue on, new requests wait."""
+BEHIND = 4_096
+"""So many requests that are over and have no spans yet are too many: making them takes some seconds."""
 HOLD_NS = 50_000_000
 """How long they wait before they ask again."""
 
@@ -69,11 +70,13 @@ class Live:
         open_outlet: Callable[[RunHeader], Outlet],
         carrier: Callable[[str, str], Mapping[str, str]],
         private: Private | None = None,
+        pause_s: float = PAUSE_S,
     ) -> None:
         self._settings = settings
         self._open = open_outlet
         self._carrier = carrier
         self._private = private if settings.content != "NO_CONTENT" else None
+        self._pause_s = pause_s
         self._outlet: Outlet | None = None
         self._about: About | None = None
         self._groups: dict[RequestKey, list[AttemptRecord]] = {}
@@ -108,17 +111,27 @@ class Live:
         self._groups.setdefault(_key(record), []).append(record)
 
     def over(self, record: AttemptRecord) -> None:
-        group = self._groups.pop(_key(record), None)
+        self.over_key(_key(record))
+
+    def over_key(self, key: RequestKey) -> None:
+        """As `over`, where the record was handed over before."""
+        group = self._groups.pop(key, None)
         if group:
             self._over.append(group)
 
+    @property
+    def pressure(self) -> float:
+        """How near this is to falling behind for good: as the outlet's, or the share of BEHIND that waits here."""
+        outlet = 0.0 if self._outlet is None else self._outlet.pressure
+        return max(outlet, len(self._over) / BEHIND)
+
     def held_ns(self) -> int:
-        return HOLD_NS if self._outlet is not None and self._outlet.pressure > CROWDED else 0
+        return HOLD_NS if self.pressure > CROWDED else 0
 
     # --- after the run
 
-    def finish(self, records: Sequence[AttemptRecord], end: RunEnd | None, patience_s: float) -> int:
-        """Makes what is left, and the spans of the models and of the run. Waits `patience_s` at most.
+    def finish(self, above: Iterable[SpanFacts], patience_s: float) -> int:
+        """Makes what is left, and hands on the spans of the models and of the run. Waits `patience_s` at most.
 
         Returns for how many requests that was too short: they have no spans.
         """
@@ -129,7 +142,7 @@ class Live:
         self._ending.set()
         self._thread.join(patience_s)
         left = self._give_up()
-        for span in run_spans(self._about, records, end):
+        for span in above:
             self._outlet.emit(span)
         return left
 
@@ -164,8 +177,8 @@ class Live:
         return None
 
     def _pause(self) -> None:
-        if not self._ending.is_set():
-            self._ending.wait(PAUSE_S)
+        if self._pause_s and not self._ending.is_set():
+            self._ending.wait(self._pause_s)
 
     def _note(self, error: Exception) -> None:
         self.fault = self.fault or f"{type(error).__name__}: {error}"[:200]

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, overload
+from typing import Generic, TypeVar
 
 from streambench.clock import NS, MonotonicClock
 
@@ -19,8 +19,6 @@ T = TypeVar("T")
 BACKLOG_BATCHES = 8
 PATIENCE_S = 3.0
 """How long `close` waits for a collector that has never taken anything and whose last answer was a failure."""
-PAUSE_S = 0.0002
-"""Between two items of a batch that is encoded while a run goes on: whoever waits for the interpreter gets it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,6 @@ class Tally:
 class Outbox(Generic[T]):
     """`put` from any thread; `send` is called in one thread only, and must not raise.
 
-    Until `close` a batch is slow to iterate on purpose, see PAUSE_S: `send` encodes one item after the other.
     A batch that may be sent again goes back to the head of the queue and is tried once per `delay_s`. A full queue
     loses its oldest items.
     """
@@ -161,7 +158,7 @@ class Outbox(Generic[T]):
             self._under_way = 0
             self._changed.notify_all()
 
-    # --- all below: with the lock held, but for _work, _send and _pause
+    # --- all below: with the lock held, but for _work and _send
 
     def _work(self) -> None:
         clock = MonotonicClock()
@@ -171,14 +168,10 @@ class Outbox(Generic[T]):
             batch = self._await_batch()
             if batch:
                 began_ns = clock.now_ns()
-                answer = self._send(Paced([item for item, _ in batch], self._pause))
+                answer = self._send([item for item, _ in batch])
                 self._settle(batch, answer, (clock.now_ns() - began_ns) / NS)
             elif self._closing:
                 return
-
-    def _pause(self) -> None:
-        if not self._closing:
-            self._over.wait(PAUSE_S)
 
     def _await_batch(self) -> list[tuple[T, int]]:
         with self._changed:
@@ -209,7 +202,7 @@ class Outbox(Generic[T]):
             self._failing = not answer.taken
             self._resting = answer.again and not answer.taken
             if answer.taken:
-                self._pace(max(len(batch), self._limits.backlog) / max(took_s, 1e-6))
+                self._pace(len(batch), max(took_s, 1e-6))
                 self._delivered += len(batch) - answer.rejected
                 self._failed += answer.rejected
             elif answer.again:
@@ -218,8 +211,11 @@ class Outbox(Generic[T]):
                 self._failed += len(batch)
             self._changed.notify_all()
 
-    def _pace(self, rate: float) -> None:
-        """Items per second; a small batch counts as a long queue, since what it took was mostly the way there."""
+    def _pace(self, items: int, took_s: float) -> None:
+        """Items per second, as measured. What a batch took that was not full was mostly the way there, so that it
+        counts as the largest; a full one of the usual size is an under-estimate, until larger ones have been sent.
+        """
+        rate = (items if items >= self._limits.batch else self._limits.backlog) / took_s
         self._rate = rate if self._rate is None else (self._rate + rate) / 2
 
     def _put_back(self, batch: list[tuple[T, int]]) -> None:
@@ -237,29 +233,3 @@ class Outbox(Generic[T]):
 
     def _is_done(self) -> bool:
         return self._is_empty() or (self._failing and self._delivered == 0)
-
-
-class Paced(Sequence[T]):
-    """A batch that pauses before each item but the first when it is gone through."""
-
-    def __init__(self, items: list[T], pause: Callable[[], None]) -> None:
-        self._items = items
-        self._pause = pause
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        return self._items[index]
-
-    def __iter__(self) -> Iterator[T]:
-        for number, item in enumerate(self._items):
-            if number:
-                self._pause()
-            yield item

@@ -44,11 +44,10 @@ QUEUE = 24_576
 """A burst of 20,000 fits even where nothing of it can be sent meanwhile."""
 FAILING_QUEUE = 8_192
 """80 s of 100 requests/s, for a collector that starts anew: 60 MB, as a span of a run takes 7.5 kB of memory."""
-BATCH = 64
-"""A batch is encoded, copied and written by calls that hold the interpreter: they must be short while chunks come."""
+BATCH = 512
 BACKLOG_BATCH = 2_048
 """Half a second an answer, which is slow, is then 4,096 spans a second; the bytes stay bounded as ever."""
-DELAY_MS = 200
+DELAY_MS = 500
 LOG_QUEUE = 2_048
 LOG_BYTES = 500
 GRACE_S = 0.1

@@ -123,6 +123,11 @@ def _join_all(threads: Sequence[Thread]) -> None:
 # --- by http
 
 
+def no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """An authentication that adds nothing, in whose place `requests` would put one from ~/.netrc."""
+    return request
+
+
 def _ask_http(attempt: _Attempt) -> Trouble | None:
     to = attempt.to
     packed = to.compression == "gzip"
@@ -140,6 +145,7 @@ def _ask_http(attempt: _Attempt) -> Trouble | None:
                 to.url,
                 data=gzip.compress(_EMPTY) if packed else _EMPTY,
                 headers=headers,
+                auth=no_netrc,
                 timeout=attempt.limit_s,
                 verify=to.certificate,  # else REQUESTS_CA_BUNDLE would win over it
                 allow_redirects=False,

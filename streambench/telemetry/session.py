@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from streambench.clock import NS, MonotonicClock
 from streambench.records import AttemptRecord, RunEnd, RunHeader, RunTrace
+from streambench.telemetry import names
 from streambench.telemetry.about import about_run
-from streambench.telemetry.facts import SpanId
-from streambench.telemetry.live import CROWDED, LOOK_S, Live, Private
+from streambench.telemetry.facts import SpanFacts, SpanId
+from streambench.telemetry.live import CROWDED, LOOK_S, PAUSE_S, Live, Private
 from streambench.telemetry.pipeline import Delivery, Pipeline, open_pipeline
 from streambench.telemetry.propagation import Carrier, make_carrier, no_carrier
 from streambench.telemetry.run_tree import run_spans
@@ -42,43 +44,68 @@ class Outcome:
 
 
 class Session:
-    """What the engine's telemetry is while a run goes on; `close` ends it."""
+    """What the engine's telemetry is while a run goes on, as `live`; `close` ends it."""
 
-    def __init__(self, settings: Settings, trace: RunTrace, version: str, private: Private | None = None) -> None:
-        """Raises ConfigError for what of the environment cannot be used."""
+    def __init__(
+        self,
+        settings: Settings,
+        trace: RunTrace,
+        version: str,
+        private: Private | None = None,
+        *,
+        beside_run: bool = True,
+    ) -> None:
+        """`beside_run`: the run is in this process. Raises ConfigError for what of the environment cannot be used."""
         self._settings = settings
         self._trace = trace
         self._version = version
+        self._header: RunHeader | None = None
         self._pipeline: Pipeline | None = None
-        carrier: Carrier = make_carrier(self._sampled) if settings.propagate else no_carrier
-        self.live = Live(settings, self._opened, carrier, private)
+        carrier: Carrier = make_carrier(self._sampled) if settings.propagate and beside_run else no_carrier
+        self.live = Live(settings, self._opened, carrier, private, pause_s=PAUSE_S if beside_run else 0.0)
+
+    @property
+    def delivery(self) -> Delivery | None:
+        """What became of the spans so far."""
+        return None if self._pipeline is None else self._pipeline.delivery
 
     def close(self, records: Sequence[AttemptRecord], end: RunEnd | None) -> Outcome | None:
         """Sends what is left, for the settings' deadline at most. None where nothing was ever opened."""
+        if self._header is None:
+            return None
+        about = about_run(self._header, self._settings.compat)
+        return self.end(run_spans(about, records, end), self._settings.deadline_s)
+
+    def end(self, above: Iterable[SpanFacts], deadline_s: float) -> Outcome | None:
+        """As `close`, with the spans above the requests' made already."""
         pipeline = self._pipeline
         if pipeline is None:
             return None
-        deadline_s = self._settings.deadline_s
-        left = self.live.finish(records, end, deadline_s / 2)
-        delivery = pipeline.close(deadline_s / 2)
+        now_ns = MonotonicClock().now_ns
+        began_ns = now_ns()
+        left = self.live.finish(above, deadline_s / 2)
+        delivery = pipeline.close(max(0.0, deadline_s - (now_ns() - began_ns) / NS))
         return Outcome(delivery, pipeline.metrics_error, self.live.fault, unsent=left)
 
     def _opened(self, header: RunHeader) -> Pipeline:
+        self._header = header
         self._trace = header.trace or self._trace
         self._pipeline = open_pipeline(self._settings, run_id=header.run_id, version=self._version)
         return self._pipeline
 
     def _sampled(self, trace_id: str) -> bool:
-        """As the sampler will decide once the trace's first span is there; without traces of ours, the gateway's
-        spans are all there is, and worth keeping.
-        """
-        if self._pipeline is None or not self._pipeline.has_traces:
-            return True
-        if trace_id != self._trace.trace_id:
-            return self._pipeline.sampled(trace_id)
-        above = self._trace.parent_span_id
-        parent = None if above is None else SpanId(trace_id, above, self._trace.sampled)
-        return self._pipeline.sampled(trace_id, parent=parent)
+        pipeline = self._pipeline
+        return pipeline is None or not pipeline.has_traces or is_kept(pipeline.sampled, trace_id, self._trace)
+
+
+def is_kept(sampled: Callable[..., bool], trace_id: str, run: RunTrace) -> bool:
+    """As the sampler will decide once the trace's first span is there; without traces of ours nobody asks: the
+    gateway's spans are all there is then, and worth keeping.
+    """
+    above = run.parent_span_id
+    if trace_id != run.trace_id or above is None:
+        return sampled(trace_id, names.RUN_SPAN, None)
+    return sampled(trace_id, names.RUN_SPAN, SpanId(trace_id, above, run.sampled))
 
 
 def send(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd | None, settings: Settings) -> Outcome:

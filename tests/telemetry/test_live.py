@@ -66,7 +66,7 @@ def listening(settings: Settings = PLAIN, private: Private | None = None) -> Ite
     try:
         yield live, kept
     finally:
-        live.finish((), make_end(), 5)
+        live.finish((), 5)
 
 
 RECORDS = (
@@ -90,8 +90,8 @@ def test_live_spans_are_those_of_the_journal() -> None:
     """Of each request, and at the end of models and run."""
     with listening() as (live, kept):
         played(live)
-        live.finish(RECORDS, make_end(), 5)
         about = about_run(HEADER)
+        live.finish(run_spans(about, RECORDS, make_end()), 5)
         later = [span for group in requests_of(RECORDS) for span in request_spans(group, about)]
         assert kept.spans == [*later, *run_spans(about, RECORDS, make_end())]
         assert live.fault is None
@@ -101,7 +101,7 @@ def test_a_request_between_two_attempts_at_the_end_is_told() -> None:
     """It was stopped before it was over."""
     with listening() as (live, kept):
         live.attempt(RECORDS[1])
-        live.finish((RECORDS[1],), make_end(), 5)
+        live.finish((), 5)
         assert kept.spans[0].name == "chat alpha"
 
 
@@ -146,7 +146,7 @@ def test_requests_without_time_for_their_spans_are_counted() -> None:
         live.attempt(record)
         live.over(record)
     entered.wait()
-    assert live.finish((), make_end(), 0.01) == 2
+    assert live.finish((), 0.01) == 2
     held.set()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from streambench.telemetry.outbox import Answer, Limits, Outbox, Paced, Tally
+from streambench.telemetry.outbox import Answer, Limits, Outbox, Tally
 
 TAKEN = Answer(taken=True)
 AGAIN = Answer(taken=False, again=True)
@@ -167,16 +167,6 @@ def test_a_queue_that_nobody_takes_from_does_not_grow() -> None:
     sender.gate.set()
     box.close(0.1)
     assert box.tally == Tally(40, 0, 5, 0)
-
-
-def test_a_batch_lets_others_run_between_its_items() -> None:
-    """Gone through item by item it pauses, by index or at the end it does not."""
-    pauses: list[int] = []
-    batch = Paced([1, 2, 3], lambda: pauses.append(1))
-    assert (len(batch), batch[0], batch[1:]) == (3, 1, [2, 3])
-    assert not pauses
-    assert list(batch) == [1, 2, 3]
-    assert len(pauses) == 2
 
 
 def test_pressure_is_the_share_in_use_and_nothing_while_sending_fails() -> None:

@@ -392,6 +392,19 @@ def test_the_authority_given_wins_over_the_environments(authority: Authority, mo
         assert pipeline.close(10).delivered == 1
 
 
+def test_the_header_given_wins_over_netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """requests by itself would put the password of ~/.netrc in its place; neither pre-flight nor exporter does."""
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    with http_sink(lambda _: Reply()) as sink:
+        to = http(sink.url, headers={"authorization": "Bearer given"})
+        assert not check(Settings(traces="otlp", traces_to=to))
+        pipeline = opened(Settings(traces="otlp", traces_to=to))
+        pipeline.emit(facts())
+        assert pipeline.close(10).delivered == 1
+        assert {request.headers["authorization"] for request in sink.received} == {"Bearer given"}
+
+
 def test_a_certificate_for_another_name(authority: Authority) -> None:
     """It is for `localhost`, and the address was asked."""
     with http_sink(lambda _: Reply(), authority.server()) as sink:

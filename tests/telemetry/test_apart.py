@@ -1,0 +1,187 @@
+"""A session in a process of its own: the same spans, and a run that goes on whatever becomes of that process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from otlp_sink import Sink
+
+from streambench.errors import ConfigError
+from streambench.records import AttemptRecord, Failure, RunTrace
+from streambench.telemetry.about import about_run
+from streambench.telemetry.apart import Apart, framed, open_session, unframed
+from streambench.telemetry.run_tree import run_spans
+from streambench.telemetry.session import Session
+from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.tree import request_spans, requests_of
+from streambench.testing import make_end, make_header, make_record
+
+from .given import settings_for, until
+
+HOUSE = Path(__file__).resolve().parents[2]
+TRACE = RunTrace("a" * 32, "b" * 16)
+HEADER = replace(make_header("alpha", "beta"), trace=TRACE)
+RECORDS = (
+    make_record(seq=0, phase="warmup"),
+    make_record(seq=1, failure=Failure("http_error", status=503), status=503, kinds="", at_ms=()),
+    make_record(seq=1, attempt=2),
+    make_record(seq=2, model="beta"),
+)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    with Sink() as sink:
+        yield sink
+
+
+def with_ids(record: AttemptRecord, number: int) -> AttemptRecord:
+    group = f"{record.ticket.seq + 1:016x}"
+    return replace(record, trace_id=TRACE.trace_id, request_span_id=group, span_id=f"{0xF00 + number:016x}")
+
+
+KNOWN = tuple(with_ids(record, at) for at, record in enumerate(RECORDS))
+
+
+def begun(sink: Sink, **changes: Any) -> Apart:
+    session = open_session(settings_for(sink.endpoint, "http", **changes), TRACE, "0")
+    assert isinstance(session, Apart)
+    session.opened(HEADER)
+    return session
+
+
+def played(session: Apart) -> None:
+    for at, record in enumerate(KNOWN):
+        session.begun(record.ticket)
+        session.landed(record.ticket)
+        session.attempt(record)
+        if at != 1:
+            session.over(record)
+
+
+def test_what_arrives_is_what_the_records_say(sink: Sink) -> None:
+    """Requests, attempts, models and run, each once."""
+    session = begun(sink)
+    played(session)
+    outcome = session.close(KNOWN, make_end())
+    about = about_run(HEADER)
+    wanted = [span for group in requests_of(KNOWN) for span in request_spans(group, about)]
+    wanted += run_spans(about, KNOWN, make_end())
+    assert sorted((span.span_id, span.name) for span in sink.spans) == sorted((w.id.span_id, w.name) for w in wanted)
+    assert outcome is not None
+    assert outcome.whole
+    assert outcome.delivery.delivered == len(wanted)
+    assert session.close(KNOWN, make_end()) is outcome
+
+
+def test_spans_arrive_while_the_run_goes_on(sink: Sink) -> None:
+    """Within a second or so, though the parent has nothing more to say."""
+    session = begun(sink)
+    played(session)
+    assert sink.wait_until(lambda: sink.span_count >= 3, 30)
+    session.close((), None)
+
+
+def test_a_process_that_dies_costs_spans_and_says_so(sink: Sink) -> None:
+    """Nothing raises, nothing waits; what had not been confirmed has failed."""
+    session = begun(sink)
+    session._child.kill()
+    session._child.wait()
+    played(session)
+    assert session.held_ns() == 0
+    began = time.monotonic()
+    outcome = session.close(KNOWN, make_end())
+    assert time.monotonic() - began < 5
+    assert outcome is not None
+    assert not outcome.whole
+    assert (outcome.delivery.ended, outcome.delivery.delivered, outcome.delivery.failed) == (6, 0, 6)
+    assert outcome.delivery.last_error == "the process that sends them ended early"
+
+
+def test_a_process_that_has_stopped_holds_nobody_up(sink: Sink) -> None:
+    """More than its pipe takes waits in memory; at the end it has its deadline, and is killed."""
+    session = begun(sink, deadline_s=0.2)
+    os.kill(session._child.pid, signal.SIGSTOP)
+    began = time.monotonic()
+    for _ in range(200):
+        played(session)
+    assert session.close(KNOWN, make_end()) is not None
+    assert time.monotonic() - began < 15
+    assert session._child.returncode == -signal.SIGKILL
+
+
+def test_what_the_environment_makes_unusable_is_told_before_the_first_request(tmp_path: Path, sink: Sink) -> None:
+    """The child finds it, the parent raises it, and no child is left."""
+    bad = tmp_path / "ca.pem"
+    bad.write_text("no certificate")
+    endpoint = Endpoint("127.0.0.1:1", "grpc", "test", certificate=str(bad.with_name("missing.pem")))
+    session = open_session(Settings("otlp", traces_to=endpoint), TRACE, "0")
+    assert isinstance(session, Apart)
+    with pytest.raises(ConfigError, match=r"missing\.pem"):
+        session.opened(HEADER)
+    assert session._child.returncode is not None
+
+
+def test_a_session_that_never_opened_leaves_no_process(sink: Sink) -> None:
+    """The config was wrong after all."""
+    session = open_session(settings_for(sink.endpoint, "http"), TRACE, "0")
+    assert isinstance(session, Apart)
+    assert session.close((), None) is None
+    assert session._child.returncode is not None
+
+
+def test_a_console_is_in_this_process() -> None:
+    """What it prints is for who ran the command."""
+    assert isinstance(open_session(Settings("console"), TRACE, "0"), Session)
+
+
+PROGRAM = """
+import os, signal, sys
+sys.path.insert(0, "tests")
+from telemetry.test_apart import HEADER, TRACE, played
+from telemetry.given import settings_for
+from streambench.telemetry.apart import Apart
+session = Apart(settings_for(sys.argv[1], "http"), TRACE, "0")
+session.opened(HEADER)
+played(session)
+print(session._child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_run_still_delivers_what_had_ended(sink: Sink) -> None:
+    """And its child is gone soon after: it outlives no parent."""
+    ran = subprocess.run(
+        [sys.executable, "-c", PROGRAM, sink.endpoint], stdout=subprocess.PIPE, text=True, check=False, cwd=HOUSE
+    )
+    assert ran.returncode == -signal.SIGKILL
+    until(lambda: sink.span_count >= 3)
+    until(lambda: not _runs(int(ran.stdout)))
+
+
+def _runs(pid: int) -> bool:
+    """A zombie does not: nobody has waited for it, as its parent is dead."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_messages_survive_any_cut() -> None:
+    """A pipe hands over what it likes."""
+    whole = framed("one") + framed({"two": 2})
+    for cut in range(len(whole)):
+        held, found = bytearray(), []
+        for part in (whole[:cut], whole[cut:]):
+            held += part
+            found += list(unframed(held))
+        assert (found, held) == (["one", {"two": 2}], bytearray())
