@@ -27,6 +27,8 @@ def board_together(runs: Sequence[Run]) -> tuple[Run, Board]:
 
 
 def _remarks(runs: Sequence[Run]) -> Iterator[str]:
+    if len(runs) < 2:
+        return
     names = run_names(runs)
     parts = [f"{name} is {_told(run)}" for name, run in zip(names, runs, strict=True)]
     yield f"{len(runs)} runs together: {'; '.join(parts)}."
@@ -37,11 +39,10 @@ def _remarks(runs: Sequence[Run]) -> Iterator[str]:
     first, step = runs[0].header, step_of(runs)
     for place, (name, run) in enumerate(zip(names, runs, strict=True)):
         yield from _unlike(name, names[0], first, run.header) if place else ()
-    if len(runs) > 1:
-        yield (
-            f"Requests of {names[1]} are numbered from {step:,} on: {step + 7:,} is its number 7. Config, seed, "
-            f"versions and machine under Method are those of {names[0]}, and so are the limits that findings go by."
-        )
+    yield (
+        f"Requests of {names[1]} are numbered from {step:,} on: {step + 7:,} is its number 7. Config, seed, versions "
+        f"and machine under Method are those of {names[0]}, and so are the limits that findings go by."
+    )
 
 
 def _told(run: Run) -> str:

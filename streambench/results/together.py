@@ -23,6 +23,7 @@ def joined(runs: Sequence[Run]) -> Run:
     header = replace(
         runs[0].header,
         name=_title(runs),
+        run_id=", ".join(run.header.run_id for run in runs),
         config={**runs[0].header.config, "models": [model for place in places for model in _models(place)]},
         suite={**runs[0].header.suite, "catalogue": {k: v for place in places for k, v in _catalogue(place)}},
         requests_planned=sum(run.header.requests_planned for run in runs),
