@@ -21,13 +21,18 @@ from streambench.metrics import (
     METRICS,
     NS_PER_MS,
     Metric,
+    answer_tokens,
     chunk_gaps,
+    hidden_tokens,
     known_gaps,
     of_the_last,
     output_of,
+    parallel_calls,
+    reasoning_chars,
     streamed_tokens,
 )
-from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader
+from streambench.money import price_in, priced_usd, stated_usd
+from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
 
 Frame: TypeAlias = pd.DataFrame
 Dtype = Literal["Int64", "float64", "string", "boolean", "category", "datetime64[ns, UTC]"]
@@ -71,8 +76,28 @@ def _thresholds(header: RunHeader) -> Thresholds:
     return thresholds_of(header.config)
 
 
+def _cost_usd(record: AttemptRecord, header: RunHeader) -> float | None:
+    return priced_usd(record, price_in(header.config, record.ticket.model))
+
+
+def _per_1k(record: AttemptRecord, header: RunHeader) -> float | None:
+    """By price where there is one, else as stated."""
+    price, output = price_in(header.config, record.ticket.model), record.usage and record.usage.output
+    cost = stated_usd(record) if price is None else priced_usd(record, price)
+    return 1000 * cost / output if cost is not None and output else None
+
+
 def _started_wall_ns(record: AttemptRecord, header: RunHeader) -> int:
     return header.anchor_wall_ns(record.segment) + record.start_at_ns
+
+
+def _if_tools(record: AttemptRecord, count: int) -> int | None:
+    """A count of calls is unknown where none could be made: no function was declared and none came."""
+    return count if record.tool_calls or (record.asked is not None and record.asked.tools) else None
+
+
+def _calls_judged(record: AttemptRecord, *, valid: bool) -> int:
+    return sum(call.arguments_valid is valid for call in record.tool_calls)
 
 
 ATTEMPT_COLUMNS: tuple[Column, ...] = (
@@ -89,6 +114,8 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _ticket("phase", "category", ("warmup", "measure")),
     Column("warmup", "boolean", lambda record, _: record.ticket.phase == "warmup"),
     Column("simulated", "boolean", lambda record, header: record.ticket.model in header.simulated),
+    _fact("api", "category"),
+    _fact("streamed", "boolean"),
     Column("outcome", "category", lambda record, _: judge(record), tuple(OUTCOMES)),
     Column("findings", "string", lambda record, header: ",".join(_findings(record, header))),
     Column("n_findings", "Int64", lambda record, header: len(_findings(record, header))),
@@ -132,11 +159,25 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _part("usage", "output", "Int64", "output_tokens"),
     Column("streamed_tokens", "Int64", lambda record, _: streamed_tokens(record)),
     _part("usage", "reasoning", "Int64", "reasoning_tokens"),
+    Column("hidden_tokens", "Int64", lambda record, _: hidden_tokens(record)),
+    Column("answer_tokens", "Int64", lambda record, _: answer_tokens(record)),
+    Column("reasoning_chars", "Int64", lambda record, _: reasoning_chars(record)),
     _part("usage", "cached", "Int64", "cached_tokens"),
     _part("usage", "total", "Int64", "total_tokens"),
     _part("usage", "source", "category", "usage_source"),
-    _part("usage", "cost_usd", "float64", "stated_cost_usd"),
+    Column("cost_usd", "float64", lambda record, header: _cost_usd(record, header)),
+    Column("cost_stated_usd", "float64", lambda record, _: stated_usd(record)),
+    Column("cost_usd_per_1k_output_tok", "float64", lambda record, header: _per_1k(record, header)),
     _fact("usage_refused", "boolean"),
+    _part("asked", "effort", "string", "effort"),
+    _part("asked", "tools", "Int64", "tools_declared"),
+    _part("asked", "tool_choice", "category", "tool_choice"),
+    Column("tool_calls", "Int64", lambda record, _: _if_tools(record, len(record.tool_calls))),
+    Column("parallel_calls", "Int64", lambda record, _: _if_tools(record, parallel_calls(record))),
+    Column("tool_calls_valid", "Int64", lambda record, _: _if_tools(record, _calls_judged(record, valid=True))),
+    Column("tool_calls_invalid", "Int64", lambda record, _: _if_tools(record, _calls_judged(record, valid=False))),
+    _part("asked", "json", "category", "json_asked"),
+    _part("json_answer", "valid", "boolean", "json_valid"),
     _fact("model_served", "string"),
     _fact("response_id", "string"),
     _fact("trace_id", "string"),
@@ -168,16 +209,19 @@ def attempts_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame
 def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
     """One row a request (the attempts of one phase and seq), by seq: its last attempt's columns, and two more.
 
-    `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed
-    run the first of the last part: the time between two parts is no gateway's.
+    Its `cost_usd` and `cost_stated_usd` are of all its attempts together. `attempts` is how many tries it took;
+    `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed run the first of the last part: the
+    time between two parts is no gateway's.
     """
-    attempts = attempts_frame(records, header).sort_values(["phase", "seq", "attempt"], kind="stable")
+    attempts = attempts_frame(in_one_part(records), header).sort_values(["phase", "seq", "attempt"], kind="stable")
     tries = attempts.groupby(["phase", "seq"], observed=True, sort=False)
     of_one_part = attempts.groupby(["phase", "seq", "segment"], observed=True, sort=False)
     attempts = attempts.assign(
         attempts=tries["attempt"].transform("size").astype("Int64"),
         first_start_at_ns=of_one_part["start_at_ns"].transform("first"),
     )
+    for cost in ("cost_usd", "cost_stated_usd"):  # of all its tries; unknown where one's is
+        attempts[cost] = tries[cost].transform("sum").where(tries[cost].transform("count") == attempts["attempts"])
     last = attempts.drop_duplicates(["phase", "seq"], keep="last").reset_index(drop=True)
     lost = (last["start_at_ns"] - last["first_start_at_ns"]).astype("float64") / NS_PER_MS
     return last.assign(ttft_with_retries_ms=last["ttft_ms"] + lost).drop(columns=["attempt", "first_start_at_ns"])

@@ -38,7 +38,7 @@ def measure(
     """Sends the plan under the live view: as a new run, or as the next part of one."""
     import asyncio
 
-    with _gateways(config) as base_urls:
+    with serving(config) as base_urls:
         from streambench import engines
         from streambench.clock import MonotonicClock
         from streambench.report import LiveView, Progress
@@ -108,10 +108,13 @@ def plan_of(config: Config, config_file: Path) -> Plan:
             rate=config.load.rate,
             seed=config.seed,
             max_requests=config.limits.requests,
+            turns={prompt.id: len(prompt.turns) for prompt in config.suite.prompts if prompt.turns},
         )
     )
     if not plan.measure:
-        accepted = f"at least {len(config.models)}, one for each model"
+        turns = max(len(prompt.turns) for prompt in config.suite.prompts)
+        each = f"{turns} (the turns of a conversation)" if turns else "one"
+        accepted = f"at least {len(config.models) * max(1, turns)}, {each} for each model"
         found = str(config.limits.requests)
         raise InputError(
             [Problem("leaves nothing to measure", str(config_file), None, "limits.requests", found, accepted)]
@@ -120,7 +123,7 @@ def plan_of(config: Config, config_file: Path) -> Plan:
 
 
 @contextmanager
-def _gateways(config: Config) -> Iterator[Mapping[str, str]]:
+def serving(config: Config) -> Iterator[Mapping[str, str]]:
     """The address of each gateway; the embedded ones are started, and load while the SDK does."""
     from streambench.simulator import SimulatorProcess
 

@@ -7,8 +7,16 @@ On the way: a run with its records -> whole sentences, which the terminal, the M
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from streambench.parts.conversations import conversations
+from streambench.parts.gateways import gateways
+from streambench.parts.json_form import json_form
+from streambench.parts.money import money
+from streambench.parts.part import Part
+from streambench.parts.reasoning import reasoning
+from streambench.parts.streaming import streaming
+from streambench.parts.tools import tools
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -16,15 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One question and its answer: whole sentences, with models by the names they are shown by."""
-
-    question: str
-    answer: str
-
-
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = ()
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (
+    gateways,
+    conversations,
+    streaming,
+    reasoning,
+    tools,
+    json_form,
+    money,
+)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 

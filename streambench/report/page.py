@@ -28,12 +28,13 @@ from streambench.records import KINDS
 from streambench.report import explorer as requests
 from streambench.report.groups import telling_groupings
 from streambench.report.names import lines_of, safe
-from streambench.report.sentences import headline, percent
+from streambench.report.sentences import headline
 from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, objective_text, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
 from streambench.results import write_whole
+from streambench.stats import percent
 from streambench.verdicts import DOUBTS, doubts
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def render_page(run: Run, found: Board | None = None, trace_url: str | None = No
         groupings=list(telling_groupings(run, found)),
         doubts=doubts_shown(run, found),
         usage=usage_rows(found, run),
+        sessions=any(row.model.cost_usd.per_session is not None for row in found.rows),
         objective=objective_text(run.header),
         explorer=picked,
         static=[_static(one, names) for one in picked.worst],

@@ -11,12 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from streambench.bills import Cost, cost_of
 from streambench.clock import NS
 from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresholds_of
 from streambench.frames import mean_and_quantiles, model_order
 from streambench.health import OUTCOMES, Outcome, evidence, judge
-from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
-from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage, final_attempts
+from streambench.metrics import METRICS, NS_PER_MS, chunk_gaps
+from streambench.money import price_in, total
+from streambench.records import AttemptRecord, RunEnd, RunHeader, final_attempts
+from streambench.sessions import Counts, counts_of, sessions_of
 
 if TYPE_CHECKING:
     from streambench.verdicts import Judged
@@ -53,18 +56,6 @@ class Tokens:
     output: int | None
     reasoning: int | None
     cached: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """USD over the measured attempts: by the config's price, and as the gateway stated it; None where neither did.
-
-    `attempts_unpriced` could not be priced although a price is known, so `priced` is a lower bound if it is not 0.
-    """
-
-    priced: float | None
-    stated: float | None
-    attempts_unpriced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +124,8 @@ class Summary:
     """What stopped it before its plan's end, where `status` does not say it all."""
     resumed: int = 0
     """How often the run was taken up again."""
+    sessions: Counts | None = None
+    """What became of its conversations; None where it has none."""
     assertions: tuple[Judged, ...] = ()
     """Of the config's `assert:`, each tried on each model."""
 
@@ -159,6 +152,7 @@ class Summary:
             "stamps_seen": dict(self.stamps_seen),
             "clock_steps": self.clock_steps,
             "simulated": list(self.simulated),
+            "sessions": asdict(self.sessions) if self.sessions else None,
             "percentiles": {"method": "linear", "needs_n": dict(NEEDED)},
         }
         return head | {
@@ -191,6 +185,7 @@ def summarise(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd |
         client_lag_ms=_client_lag_ms(rows, end),
         reason=end.reason if end else None,
         resumed=len(header.resumed),
+        sessions=counts_of(sessions) if (sessions := sessions_of(rows, header)) else None,
     )
 
 
@@ -221,7 +216,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
         outcomes=_count_outcomes(outcome for _, outcome in requests),
         metrics={column: estimate(values) for column, values in _samples(fine).items()},
         usage=_tokens(measured),
-        cost_usd=_cost(measured, _price(entry)),
+        cost_usd=cost_of(measured, price_in(header.config, model)),
         left_out=len(requests) - len(fine),
         warmup=len(final_attempts(record for record in records if record.ticket.phase == "warmup")),
         gaps_unknown_share=_gaps_unknown_share(fine),
@@ -263,28 +258,17 @@ def _tokens(records: Sequence[AttemptRecord]) -> Tokens:
     return Tokens(
         attempts_known=len(known),
         attempts_unknown=len(records) - len(known),
-        input=_total(usage.input for usage in known),
-        output=_total(usage.output for usage in known),
-        reasoning=_total(usage.reasoning for usage in known),
-        cached=_total(usage.cached for usage in known),
+        input=total(usage.input for usage in known),
+        output=total(usage.output for usage in known),
+        reasoning=total(usage.reasoning for usage in known),
+        cached=total(usage.cached for usage in known),
     )
-
-
-def _cost(records: Sequence[AttemptRecord], price: Price | None) -> Cost:
-    priced = [cost_usd(record, price) for record in records] if price else []
-    stated = [(record.usage or Usage()).cost_usd for record in records]
-    return Cost(priced=_total(priced), stated=_total(stated), attempts_unpriced=priced.count(None))
-
-
-def _total(numbers: Iterable[Any]) -> Any:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known else None
 
 
 def _gaps_unknown_share(records: Iterable[AttemptRecord]) -> float | None:
     known = unknown = 0
     for record in records:
-        gaps = chunk_gaps(record.timeline)
+        gaps = chunk_gaps(record.timeline) if record.streamed else []  # a whole answer has none to observe
         unknown += gaps.count(None)
         known += len(gaps) - gaps.count(None)
     return unknown / (known + unknown) if known + unknown else None
@@ -315,11 +299,6 @@ def _count_findings(found: Iterable[Finding]) -> dict[str, int]:
 def _config_entry(header: RunHeader, model: str) -> Mapping[str, Any]:
     entries = header.config.get("models", ())
     return next((entry for entry in entries if model == (entry.get("alias") or entry.get("model"))), {})
-
-
-def _price(entry: Mapping[str, Any]) -> Price | None:
-    price = entry.get("price")
-    return Price(input=price["input"], output=price["output"]) if price else None
 
 
 def _measured_s(end: RunEnd | None) -> float | None:

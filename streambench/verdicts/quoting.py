@@ -103,7 +103,7 @@ def _trends(run: Run, models: Mapping[str, Answers]) -> Iterator[Doubt]:
     if not rows:
         return
     records, values = [record for record, _ in rows], [value for _, value in rows]
-    groups = [f"{record.ticket.model}\0{record.ticket.prompt_id}" for record in records]
+    groups = [f"{each.ticket.model}\0{each.ticket.prompt_id}\0{each.ticket.turn}" for each in records]
     starts = [_start_ms(run, record) for record in records]
     everyone = [record for each in models.values() for record in each.records]
     moved = drift(values, groups, starts, "TTFT")

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -169,6 +170,41 @@ def test_results_hold_no_key_and_no_text(through_gateway: Run) -> None:
     assert KEY not in through_gateway.said
 
 
+def test_what_the_proxy_adds_is_told(stack: Stack, tmp_path: Path) -> None:
+    """The same model directly and through LiteLLM, twelve prompts both ways: a comparison, with the same tokens and so
+    the same cost. A proxy between never makes it quicker."""
+    price = {"input": 1, "output": 10}
+    plain = {
+        "gateways": {
+            "direct": {"base_url": stack.model_url, "api_key": "none"},
+            "hub": {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"},
+        },
+        "models": [
+            {"model": "smollm2-135m", "gateway": "direct", "compare_as": "smollm2", "params": PARAMS, "price": price},
+            {"model": "smollm2-a", "gateway": "hub", "compare_as": "smollm2", "params": PARAMS, "price": price},
+        ],
+        "prompts": [f"Name a thing that is number {number}." for number in range(12)],
+        "load": {"mode": "closed", "concurrency": 1},
+        "warmup": {"requests": 2},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(plain))
+    command = [sys.executable, "-m", "streambench", "run", str(config), "--output", str(tmp_path / "out")]
+    env = {**os.environ, KEY_VARIABLE: KEY}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = " ".join(done.stdout.split())
+    answer = told.partition("Gateways, smollm2: through hub against direct: ")[2]
+    assert "95 % interval" in answer
+    assert "sooner than direct" not in answer
+    assert "No request failed either way." in answer
+    (folder,) = (tmp_path / "out").iterdir()
+    models = json.loads((folder / "summary.json").read_text())["models"]
+    costs = [models[alias]["cost_usd"]["priced"] for alias in ("smollm2-135m", "smollm2-a")]
+    assert costs[0] == pytest.approx(costs[1], rel=0.05)
+    assert [models[alias]["cost_usd"]["stated"] for alias in models] == [None, None]  # LiteLLM states parts of 0 here
+
+
 def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
     """The first attempt, a recorded 401, stops the run (3) and names the variable; the key is kept nowhere either."""
     wrong = f"sk-wrong-{secrets.token_hex(16)}"
@@ -180,6 +216,19 @@ def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
     assert all(wrong.encode() not in path.read_bytes() for path in refused.folder.rglob("*") if path.is_file())
 
 
+def test_a_conversation_reaches_the_model_whole(stack: Stack, tmp_path: Path) -> None:
+    """Three turns: the server itself counts a prompt that has all that was said before, and the new turn beside."""
+    prompts = [{"turns": ["Name a colour of the sea.", {"user": "And another?", "think": "50ms"}, "Which is rarer?"]}]
+    gateway = {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"}
+    done = run(stack, tmp_path, gateway, MODELS[:1], suite={"prompts": prompts})
+    assert done.exit_code == 0, done.said
+    assert [record.ticket.turn for record in done.measured] == [0, 1, 2]
+    turns = [truth for record, truth in pairs(done) if record.ticket.phase == "measure"]
+    for before, after in pairwise(turns):
+        assert after.prompt_tokens > before.prompt_tokens + before.answer_tokens
+    assert [record.usage.input for record in done.measured if record.usage] == [turn.prompt_tokens for turn in turns]
+
+
 def run(
     stack: Stack,
     folder: Path,
@@ -188,10 +237,11 @@ def run(
     *,
     key: str = KEY,
     reaches_model: bool = True,
+    suite: Mapping[str, Any] | None = None,
 ) -> Run:
     """Write a config into `folder` and run it to its end, as a user would."""
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(settings(gateway, models)))
+    config.write_text(yaml.safe_dump({**settings(gateway, models), **(suite or {"suite": str(SUITE)})}))
     logged_before = len(stack.model_log.read_bytes())
     command = [sys.executable, "-m", "streambench", "run", str(config), "--output", str(folder / "out"), "--quiet"]
     done = subprocess.run(
@@ -211,7 +261,6 @@ def settings(gateway: Mapping[str, str], models: tuple[str, ...]) -> dict[str, A
         "name": "real",
         "gateways": {"hub": dict(gateway)},
         "models": [{"model": model, "params": PARAMS} for model in models],
-        "suite": str(SUITE),
         "load": {"mode": "closed", "concurrency": 1},
         "repeats": 1,
         "warmup": {"requests": 1},
