@@ -28,6 +28,9 @@ class Armed(Protocol):
     async def again(self) -> Armed:
         """The next attempt of the same request, after the record of this one."""
 
+    async def follow(self, record: AttemptRecord, ticket: Ticket) -> Armed | None:
+        """The next turn of its conversation, after this record of its last attempt; None where it cannot go on."""
+
     async def discard(self) -> None: ...
 
 

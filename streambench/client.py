@@ -8,30 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from openai import AsyncOpenAI, Omit, OpenAIError
 
+from streambench.apis import Ask, in_words_of
+from streambench.asked import asked_of, json_form, prepare_schemas
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor, Clock
 from streambench.config import Config, Gateway, Model
+from streambench.conversation import Answer, Conversation, begin
 from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
+from streambench.headers import laid_over
+from streambench.health import judge
+from streambench.images import attached
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
+from streambench.records import Asked, AttemptRecord, Failure, RunTrace, Stamps, Ticket
 from streambench.suite import Prompt, texts_of
-from streambench.tool_calls import declared_schemas, prepare_schemas
+from streambench.tool_calls import declared_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
     CURRENT,
@@ -113,8 +120,13 @@ class Client:
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
         self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
-        for params in (*(model.params for model in config.models), *(prompt.params for prompt in config.suite.prompts)):
-            prepare_schemas(params)
+        everything: tuple[Iterable[Gateway | Model | Prompt], ...] = (
+            config.gateways.values(),
+            config.models,
+            config.suite.prompts,
+        )
+        for said in chain.from_iterable(everything):
+            prepare_schemas(said.params)
 
     @property
     def stamps(self) -> Stamps:
@@ -130,35 +142,42 @@ class Client:
 
     async def arm(self, ticket: Ticket) -> ArmedRequest:
         """Has the SDK build the ticket's request; it is then held, ready to be fired. Never raises for a request."""
-        return await self.armed(ticket, self._traced.first_try())
+        return await self.armed(ticket, begin(self._prompts[ticket.prompt_id]))
 
-    async def armed(self, ticket: Ticket, of: Try) -> ArmedRequest:
+    async def armed(self, ticket: Ticket, conversation: Conversation, of: Try | None = None) -> ArmedRequest:
         """One attempt of the request, which may not be its first."""
-        return ArmedRequest(ticket, self, await self._build(ticket, of), self._deadlines, of)
+        of = of or self._traced.first_try()
+        held = await self._build(ticket, conversation, of)
+        return ArmedRequest(ticket, self, conversation, held, self._deadlines, of)
 
-    async def _build(self, ticket: Ticket, of: Try) -> _Held:
+    async def _build(self, ticket: Ticket, conversation: Conversation, of: Try) -> _Held:
         model = self._models[ticket.model]
         exchange = Exchange(self._instruments.clock, self._bounds)
         asks_usage = self._asks_usage(model)
-        body = self._body(model, self._prompts[ticket.prompt_id], asks_usage=asks_usage)
-        task = _in_context_of(exchange, self._doors[model.gateway].call(model.model, body, self._traced.headers(of)))
+        door = self._doors[model.gateway]
+        body = self._body(door.gateway, model, conversation, asks_usage=asks_usage)
+        own = laid_over(model.headers, conversation.prompt.headers)
+        call = door.call(model.model, model.ask, body, own, self._traced.headers(of))
+        task = _in_context_of(exchange, call)
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
         reader = TapeReader(
             exchange.tape,
-            keep_text=self._config.keep_text or self._traced.wants_text,
+            keep_text=self._keeps_text or conversation.goes_on,
             schemas=schemas,
             limits=self._limits,
+            ask=model.ask,
+            json_form=json_form(body["extra_body"]),
         )
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
-        return _Held(exchange, reader, task, asks_usage=asks_usage)
+        return _Held(exchange, reader, task, asks_usage=asks_usage, asked=asked_of(body["extra_body"]))
 
-    async def renewed(self, ticket: Ticket, held: _Held, of: Try) -> _Held:
+    async def renewed(self, armed: ArmedRequest, held: _Held) -> _Held:
         """What is held, or a request built anew where the gateway has refused one like it by now."""
-        if not held.asks_usage or ticket.model not in self._refuses_usage:
+        if not held.asks_usage or armed.ticket.model not in self._refuses_usage:
             return held
         await held.discard()
-        return await self._build(ticket, of)
+        return await self._build(armed.ticket, armed.conversation, armed.of)
 
     async def warm(self, count: int, spare: int = 0) -> None:
         """Opens up to `count` connections to each gateway that keeps them, so that no latency holds their set-up.
@@ -175,13 +194,14 @@ class Client:
         wanted = model.include_usage
         if wanted is None:
             wanted = self._doors[model.gateway].gateway.include_usage
-        return wanted and model.alias not in self._refuses_usage
+        return wanted and model.ask.names_usage and model.alias not in self._refuses_usage
 
     @staticmethod
-    def _body(model: Model, prompt: Prompt, *, asks_usage: bool) -> dict[str, Any]:
-        """The request's fields besides model and stream; a prompt's own params win over its model's."""
+    def _body(gateway: Gateway, model: Model, conversation: Conversation, *, asks_usage: bool) -> dict[str, Any]:
+        """The request's fields besides model and stream. A prompt's win over its model's, those over the gateway's."""
         usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
-        return {"messages": list(prompt.messages), **usage, "extra_body": {**model.params, **prompt.params}}
+        extra = {**gateway.params, **model.params, **conversation.prompt.params}
+        return {"messages": conversation.messages, **usage, "extra_body": extra}
 
     def sum_up(self, armed: ArmedRequest, held: _Held, refused: Failure | None) -> AttemptRecord:
         """The record of an attempt that is over."""
@@ -200,18 +220,28 @@ class Client:
             usage_refused=armed.ticket.model in self._refuses_usage and not held.asks_usage,
             lag_ns=max((lag for lag in lags if lag is not None), default=None),
             secrets=self._config.secrets,
-            prompt_mask=partial(self._mask_of, armed.ticket.prompt_id),
+            prompt_mask=partial(self._mask_of, armed.conversation),
             model_asked=self._models[armed.ticket.model].model,
-            usage_asked=held.asks_usage,
+            usage_asked=held.asks_usage or not held.reader.ask.names_usage,
+            asked=held.asked,
         )
         record = self._with_usage_refusal(record_of(held.reader, about, refused))
+        if not self._keeps_text and record.text is not None:
+            record = replace(record, text=None, reasoning_text=None)
         return replace(record, retry_wait_ns=armed.retry_wait_ns) if armed.retry_wait_ns else record
 
-    def _mask_of(self, prompt_id: str) -> PromptMask:
-        """Made when it is first needed, once a prompt."""
-        if prompt_id not in self._masks:
-            self._masks[prompt_id] = PromptMask(texts_of(self._prompts[prompt_id]))
-        return self._masks[prompt_id]
+    @property
+    def _keeps_text(self) -> bool:
+        return self._config.keep_text or self._traced.wants_text
+
+    def _mask_of(self, conversation: Conversation) -> PromptMask:
+        """Made when it is first needed: once a prompt; for each turn of a conversation, whose history is its own."""
+        prompt = conversation.prompt
+        if prompt.turns:
+            return PromptMask((*texts_of(prompt), *conversation.texts), attached(conversation.messages))
+        if prompt.id not in self._masks:
+            self._masks[prompt.id] = PromptMask(texts_of(prompt), attached(prompt.messages))
+        return self._masks[prompt.id]
 
     def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
         """A gateway that rejects `stream_options` by name is asked without it from the next request on."""
@@ -245,6 +275,7 @@ class _Held:
     reader: TapeReader
     task: asyncio.Task[None]
     asks_usage: bool
+    asked: Asked | None = None
 
     async def discard(self) -> None:
         self.task.cancel()
@@ -254,8 +285,11 @@ class _Held:
 class ArmedRequest:
     """One attempt, built and held. Fire it once, then take its record once."""
 
-    def __init__(self, ticket: Ticket, client: Client, held: _Held, deadlines: Deadlines, of: Try) -> None:
+    def __init__(
+        self, ticket: Ticket, client: Client, conversation: Conversation, held: _Held, deadlines: Deadlines, of: Try
+    ) -> None:
         self.ticket = ticket
+        self.conversation = conversation
         self.of = of
         self.scheduled_ns = 0
         self.queue_ns = 0
@@ -279,13 +313,22 @@ class ArmedRequest:
     async def again(self) -> ArmedRequest:
         """The next attempt of the same request. Nothing of what came in this one goes into it."""
         ended = self.tape.ended or self.tape.start or self._held.exchange.clock.now_ns()
-        return await self._client.armed(self.ticket, self.of.next(ended))
+        return await self._client.armed(self.ticket, self.conversation, self.of.next(ended))
+
+    async def follow(self, record: AttemptRecord, ticket: Ticket) -> ArmedRequest | None:
+        """The next turn of the conversation; None where it ends with this one."""
+        decoder = self._held.reader.decoder
+        calls = decoder.said_calls()
+        if judge(record) != "ok" or calls is None:
+            return None
+        conversation = self.conversation.after(Answer(decoder.text() or "", calls))
+        return None if conversation is None else await self._client.armed(ticket, conversation)
 
     async def fire(self, scheduled_ns: int, queue_ns: int) -> None:
         """Sends at once; returns when the wire is quiet again, however the attempt ended."""
         self.scheduled_ns = scheduled_ns
         self.queue_ns = queue_ns
-        self._held = await self._client.renewed(self.ticket, self._held, self.of)
+        self._held = await self._client.renewed(self, self._held)
         if self._broken_off:
             self.abort()
         exchange = self._held.exchange
@@ -293,7 +336,8 @@ class ArmedRequest:
             return
         exchange.is_done = self._is_done
         exchange.fire()
-        watch = Watch(exchange, self._held.reader, self._deadlines)
+        reader = self._held.reader
+        watch = Watch(exchange, reader, self._deadlines if reader.ask.streamed else self._deadlines.of_whole())
         try:
             await exchange.over
         finally:
@@ -360,12 +404,29 @@ class _Door:
                 default_headers={**gateway.headers, "Accept-Encoding": "identity"},
             )
 
-    async def call(self, model: str, body: Mapping[str, Any], carried: Mapping[str, str]) -> None:
-        """`carried` are headers beside the gateway's own, which win."""
-        create = self.sdk.chat.completions.with_streaming_response.create
-        headers = {name: value for name, value in carried.items() if name.lower() not in self._named}
-        async with create(model=model, stream=True, extra_headers={**headers, **self._headers}, **body):
+    async def call(
+        self, model: str, ask: Ask, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
+    ) -> None:
+        """`body` is a chat's, by whichever API it goes. `own` are the request's headers, which win over the gateway's;
+        `carried` stand beside those, which win.
+        """
+        create = self._resource(ask.api).with_streaming_response.create
+        words = in_words_of(ask.api, body)
+        beside = {name: value for name, value in carried.items() if name.lower() not in self._named}
+        headers: dict[str, str | Omit] = {**beside, **self._respelled(own), **self._headers}
+        async with create(model=model, stream=ask.streamed, extra_headers=headers, **words):
             pass  # the answer is on the tape
+
+    def _resource(self, api: str) -> Any:
+        """What of the SDK asks by this API."""
+        if api == "responses":
+            return self.sdk.responses
+        return self.sdk.completions if api == "completions" else self.sdk.chat.completions
+
+    def _respelled(self, own: Mapping[str, str]) -> dict[str, str]:
+        """As the SDK or the gateway spells the same name: it merges by spelling, and would send both."""
+        default = {name.lower(): name for name in (*self.sdk.default_headers, *self.gateway.headers)}
+        return {default.get(name.lower(), name): value for name, value in own.items()}
 
     async def warm(self, count: int, connect_s: float, spare: int) -> None:
         limit = self.gateway.limits.max_concurrency or count

@@ -20,11 +20,13 @@ COLUMN_DOCS: Mapping[str, str] = {
     "phase": "`warmup` or `measure`",
     "warmup": "whether it was warm-up, which belongs in no figure",
     "simulated": "whether the embedded simulator served it",
+    "api": "by which API it was asked: `chat`, `responses` or `completions`",
+    "streamed": "whether a stream was asked for; else the answer is one body, and no chunk gap is known",
     "outcome": "its one verdict: see health.md; only `ok` rows belong in a latency",
     "findings": "names of its findings, with commas between: see health.md",
     "n_findings": "how many findings",
     "finish_reason": "as the stream stated it",
-    "done": "whether [DONE] was seen",
+    "done": "whether the stream said its end: [DONE], or the last event of Responses",
     "status": "the HTTP status",
     "failure_kind": "what went wrong, from outside the stream or inside",
     "failure_detail": "which: dns, refused, tls; connect, first_chunk, idle, total; reset, cut",
@@ -63,11 +65,23 @@ COLUMN_DOCS: Mapping[str, str] = {
     "output_tokens": "as stated by `usage_source`; reasoning is among them",
     "streamed_tokens": "output tokens that came as chunks",
     "reasoning_tokens": "as stated by `usage_source`",
+    "hidden_tokens": "reasoning tokens that were billed and never streamed; unknown where a part may have been",
+    "answer_tokens": "output tokens but for reasoning; unknown where the gateway does not state both",
+    "reasoning_chars": "characters of reasoning that were streamed",
     "cached_tokens": "input tokens from the gateway's cache",
     "total_tokens": "as stated by `usage_source`",
     "usage_source": "`gateway` or `tokenizer`",
     "stated_cost_usd": "what the gateway says that it cost",
     "usage_refused": "whether the gateway refused `stream_options`",
+    "effort": "how much the request asked the model to think, as it said",
+    "tools_declared": "functions that the request declared; unknown where it asked nothing of the answer's form",
+    "tool_choice": "auto, none, required or function (a named one); unknown without functions",
+    "tool_calls": "tool calls that came; unknown where none could be made",
+    "parallel_calls": "tool calls of one choice, of that with the most",
+    "tool_calls_valid": "those whose arguments are JSON and keep to their schema, as far as it was checked",
+    "tool_calls_invalid": "those whose arguments are not; what is neither was not judged",
+    "json_asked": "json_object or json_schema, where the request asked for it",
+    "json_valid": "whether the answer is JSON and keeps to its schema; unknown where it was not judged",
     "model_served": "the model's name as the stream stated it",
     "response_id": "as the stream stated it",
     "trace_id": "of its spans",
@@ -103,6 +117,7 @@ swift = run.chunks_of("sim-swift")  # of one model, made when asked for; run.chu
 
 `streambench export RESULTS --to parquet` writes the same tables as files (csv, jsonl, json too). In them categories are
 text. Unknown is `<NA>`, NaN, null or an empty cell; zero is zero. A name ends in its unit: `_ns`, `_ms`, `_s`, `_usd`.
+Groups of requests (by tag, turn, length, prompt) with their estimates: [statistics.md](statistics.md#groups).
 Warm-up and failed requests are in every frame, marked by `warmup` and `outcome`: leave them out of latencies.
 """
 

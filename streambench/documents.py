@@ -33,6 +33,14 @@ MAX_ALIASED = 100_000
 _MAX_DIGITS = 300
 
 _TAG = "tag:yaml.org,2002:"
+_DURATION = re.compile(
+    r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
+    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
+    re.ASCII,
+)
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_MAX_DURATION = 200
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +62,14 @@ class Document:
 
 def read_yaml(path: Path) -> Document:
     """A YAML file. Keys are text as written; raises InputError with every problem found."""
-    return parse_yaml(_read_text(path), str(path))
+    return parse_yaml(read_text(path), str(path))
 
 
 def read_json(path: Path) -> Document:
     """A JSON file, without lines. Raises InputError."""
     file = str(path)
     try:
-        data = _parse_json(_read_text(path))
+        data = _parse_json(read_text(path))
     except (ValueError, RecursionError) as error:
         raise InputError([_json_problem(error, file)]) from None
     return Document(file, data, {})
@@ -74,7 +82,7 @@ def read_jsonl(path: Path) -> Document:
     lines: dict[KeyPath, int] = {}
     problems = []
     # Not splitlines(): JSON text may hold U+2028 and its like.
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -87,6 +95,14 @@ def read_jsonl(path: Path) -> Document:
     if problems:
         raise InputError(problems)
     return Document(file, rows, lines)
+
+
+def value_at(document: Document, path: KeyPath) -> Any:
+    """What the document holds there; the path has to lead somewhere."""
+    value: Any = document.data
+    for key in path:
+        value = value[key]
+    return value
 
 
 def parse_yaml(text: str, file: str) -> Document:
@@ -139,7 +155,7 @@ def _printable(text: str) -> str:
 # ---- files
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The file's text; a missing, unreadable, non-UTF-8 or empty one is one clear problem."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -419,3 +435,11 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
     _TAG + "int": _whole,
     _TAG + "float": _finite,
 }
+
+
+def duration_s(text: str) -> float | None:
+    """Seconds of `10m`, `90s`, `1h30m`, `500ms`; None for any other text."""
+    match = _DURATION.fullmatch(text.strip()) if len(text) <= _MAX_DURATION else None
+    if match is None:
+        return None
+    return sum(float(amount) * _UNIT_S[unit] for unit, amount in match.groupdict().items() if amount)

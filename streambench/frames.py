@@ -6,6 +6,7 @@ in its view's unit (float, NaN where unknown). Warm-up and simulated rows are ma
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,23 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from streambench.findings import findings, thresholds_of
+from streambench.findings import Thresholds, findings, thresholds_of
 from streambench.health import OUTCOMES, judge
-from streambench.metrics import METRICS, NS_PER_MS, Metric, chunk_gaps, known_gaps, streamed_tokens
-from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader
+from streambench.metrics import (
+    METRICS,
+    NS_PER_MS,
+    Metric,
+    answer_tokens,
+    chunk_gaps,
+    hidden_tokens,
+    known_gaps,
+    of_the_last,
+    output_of,
+    parallel_calls,
+    reasoning_chars,
+    streamed_tokens,
+)
+from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
 
 Frame: TypeAlias = pd.DataFrame
 Dtype = Literal["Int64", "float64", "string", "boolean", "category", "datetime64[ns, UTC]"]
@@ -51,12 +65,27 @@ def _failure(name: str, dtype: Dtype) -> Column:
     return Column(f"failure_{name}", dtype, lambda record, _: getattr(record.failure or record.error_frame, name, None))
 
 
+@of_the_last
 def _findings(record: AttemptRecord, header: RunHeader) -> list[str]:
-    return [found.name for found in findings(record, thresholds_of(header.config))]
+    return [found.name for found in findings(record, _thresholds(header))]
+
+
+@of_the_last
+def _thresholds(header: RunHeader) -> Thresholds:
+    return thresholds_of(header.config)
 
 
 def _started_wall_ns(record: AttemptRecord, header: RunHeader) -> int:
     return header.anchor_wall_ns(record.segment) + record.start_at_ns
+
+
+def _if_tools(record: AttemptRecord, count: int) -> int | None:
+    """A count of calls is unknown where none could be made: no function was declared and none came."""
+    return count if record.tool_calls or (record.asked is not None and record.asked.tools) else None
+
+
+def _calls_judged(record: AttemptRecord, *, valid: bool) -> int:
+    return sum(call.arguments_valid is valid for call in record.tool_calls)
 
 
 ATTEMPT_COLUMNS: tuple[Column, ...] = (
@@ -73,6 +102,8 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _ticket("phase", "category", ("warmup", "measure")),
     Column("warmup", "boolean", lambda record, _: record.ticket.phase == "warmup"),
     Column("simulated", "boolean", lambda record, header: record.ticket.model in header.simulated),
+    _fact("api", "category"),
+    _fact("streamed", "boolean"),
     Column("outcome", "category", lambda record, _: judge(record), tuple(OUTCOMES)),
     Column("findings", "string", lambda record, header: ",".join(_findings(record, header))),
     Column("n_findings", "Int64", lambda record, header: len(_findings(record, header))),
@@ -106,7 +137,7 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _fact("body_bytes", "Int64"),
     _fact("reads", "Int64"),
     Column("chunks", "Int64", lambda record, _: len(record.timeline.kind)),
-    Column("generated_chunks", "Int64", lambda record, _: sum(kind in GENERATED for kind in record.timeline.kind)),
+    Column("generated_chunks", "Int64", lambda record, _: len(output_of(record.timeline).at_ns)),
     Column("gaps_known", "Int64", lambda record, _: len(known_gaps(record.timeline))),
     Column("gaps_unknown", "Int64", lambda record, _: chunk_gaps(record.timeline).count(None)),
     Column("chars", "Int64", lambda record, _: sum(record.timeline.chars)),
@@ -116,11 +147,23 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _part("usage", "output", "Int64", "output_tokens"),
     Column("streamed_tokens", "Int64", lambda record, _: streamed_tokens(record)),
     _part("usage", "reasoning", "Int64", "reasoning_tokens"),
+    Column("hidden_tokens", "Int64", lambda record, _: hidden_tokens(record)),
+    Column("answer_tokens", "Int64", lambda record, _: answer_tokens(record)),
+    Column("reasoning_chars", "Int64", lambda record, _: reasoning_chars(record)),
     _part("usage", "cached", "Int64", "cached_tokens"),
     _part("usage", "total", "Int64", "total_tokens"),
     _part("usage", "source", "category", "usage_source"),
     _part("usage", "cost_usd", "float64", "stated_cost_usd"),
     _fact("usage_refused", "boolean"),
+    _part("asked", "effort", "string", "effort"),
+    _part("asked", "tools", "Int64", "tools_declared"),
+    _part("asked", "tool_choice", "category", "tool_choice"),
+    Column("tool_calls", "Int64", lambda record, _: _if_tools(record, len(record.tool_calls))),
+    Column("parallel_calls", "Int64", lambda record, _: _if_tools(record, parallel_calls(record))),
+    Column("tool_calls_valid", "Int64", lambda record, _: _if_tools(record, _calls_judged(record, valid=True))),
+    Column("tool_calls_invalid", "Int64", lambda record, _: _if_tools(record, _calls_judged(record, valid=False))),
+    _part("asked", "json", "category", "json_asked"),
+    _part("json_answer", "valid", "boolean", "json_valid"),
     _fact("model_served", "string"),
     _fact("response_id", "string"),
     _fact("trace_id", "string"),
@@ -133,11 +176,20 @@ SCALARS: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric.of is
 
 def attempts_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
     """One row an attempt, in the journal's order: ATTEMPT_COLUMNS, then one float column for each of SCALARS."""
-    rows = list(records)
-    columns = {column.name: _series(column, rows, header) for column in ATTEMPT_COLUMNS}
-    for metric in SCALARS:
-        columns[metric.column] = pd.Series([metric.value(record) for record in rows], dtype="float64")
-    return pd.DataFrame(columns)
+    facts: list[list[Any]] = [[] for _ in ATTEMPT_COLUMNS]
+    numbers = [array("d") for _ in SCALARS]
+    # record by record, as what several columns ask of one is kept until the next
+    for record in records:
+        for column, values in zip(ATTEMPT_COLUMNS, facts, strict=True):
+            values.append(column.read(record, header))
+        for metric, found in zip(SCALARS, numbers, strict=True):
+            value = metric.value(record)
+            found.append(math.nan if value is None else value)
+    columns = {
+        column.name: _series(column, values, header) for column, values in zip(ATTEMPT_COLUMNS, facts, strict=True)
+    }
+    metrics = {metric.column: pd.Series(found, dtype="float64") for metric, found in zip(SCALARS, numbers, strict=True)}
+    return pd.DataFrame(columns | metrics)
 
 
 def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
@@ -146,7 +198,7 @@ def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame
     `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed
     run the first of the last part: the time between two parts is no gateway's.
     """
-    attempts = attempts_frame(records, header).sort_values(["phase", "seq", "attempt"], kind="stable")
+    attempts = attempts_frame(in_one_part(records), header).sort_values(["phase", "seq", "attempt"], kind="stable")
     tries = attempts.groupby(["phase", "seq"], observed=True, sort=False)
     of_one_part = attempts.groupby(["phase", "seq", "segment"], observed=True, sort=False)
     attempts = attempts.assign(
@@ -168,7 +220,12 @@ def chunks_frame(records: Iterable[AttemptRecord], header: RunHeader, model: str
     """
     rows = [record for record in records if model is None or record.ticket.model == model]
     lines = [record.timeline for record in rows]
-    owners = pd.DataFrame({column.name: _series(column, rows, header) for column in CHUNK_OWNER})
+    owners = pd.DataFrame(
+        {
+            column.name: _series(column, [column.read(record, header) for record in rows], header)
+            for column in CHUNK_OWNER
+        }
+    )
     lengths = pd.Series([len(line.kind) for line in lines], dtype="int64")
     frame = owners.loc[owners.index.repeat(lengths)].reset_index(drop=True)
     for name, dtype, column in CHUNK_COLUMNS:
@@ -204,8 +261,7 @@ def mean_and_quantiles(values: Sequence[float] | array[float], shares: Sequence[
     return float(sample.mean()), [float(found) for found in sample.quantile(list(shares), interpolation="linear")]
 
 
-def _series(column: Column, rows: Sequence[AttemptRecord], header: RunHeader) -> pd.Series[Any]:
-    values = [column.read(record, header) for record in rows]
+def _series(column: Column, values: list[Any], header: RunHeader) -> pd.Series[Any]:
     if column.dtype == "category":
         found: Any = _categories(column, values, header)
         place = {value: code for code, value in enumerate(found)}

@@ -7,8 +7,9 @@ same moments; their order inside it is drawn anew for each block. Next on the wa
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 
 from streambench.arrivals import offsets_ns
 from streambench.records import Phase, Ticket
@@ -32,7 +33,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a plan is drawn from. `rate` is requests per second over all models; None in a closed loop."""
+    """What a plan is drawn from. `rate` is requests per second over all models, None in a closed loop; a conversation
+    counts as one, when it starts.
+    """
 
     lanes: tuple[Lane, ...]
     prompt_ids: tuple[str, ...]
@@ -44,19 +47,25 @@ class Shape:
     seed: int = 0
     max_requests: int | None = None
     """Measured requests at most; the plan stops at the last whole block within it."""
+    turns: Mapping[str, int] = field(default_factory=dict)
+    """Of the prompts that are conversations: how many turns. Each turn is a request."""
+
+    def requests_in(self, pairs: Sequence[tuple[str, int]]) -> int:
+        return len(self.lanes) * sum(self.turns.get(prompt_id, 1) for prompt_id, _ in pairs)
 
 
 def build_plan(shape: Shape) -> Plan:
     draw = random.Random(f"{shape.seed}:plan")
     # a generator of its own: another warm-up must not change what is measured
-    warmup = _tickets(shape.lanes, _warmup_pairs(shape), "warmup", 0, random.Random(f"{shape.seed}:warmup"))
+    # and of a conversation it sends the first turn alone
+    warmup = _tickets(shape.lanes, _warmup_pairs(shape), "warmup", 0, random.Random(f"{shape.seed}:warmup"), {})
     pairs = _measured_pairs(shape, draw)
     kept = _within(pairs, shape)
-    measure = _tickets(shape.lanes, kept, "measure", len(warmup), draw)
+    measure = _tickets(shape.lanes, kept, "measure", len(warmup), draw, shape.turns)
     return Plan(
         warmup=warmup,
         measure=_scheduled(measure, shape),
-        cut=(len(pairs) - len(kept)) * len(shape.lanes),
+        cut=shape.requests_in(pairs[len(kept) :]),
     )
 
 
@@ -78,33 +87,44 @@ def _measured_pairs(shape: Shape, draw: random.Random) -> list[tuple[str, int]]:
 def _within(pairs: list[tuple[str, int]], shape: Shape) -> list[tuple[str, int]]:
     if shape.max_requests is None:
         return pairs
-    return pairs[: shape.max_requests // len(shape.lanes)]
+    sums = accumulate(shape.requests_in([pair]) for pair in pairs)
+    return pairs[: sum(requests <= shape.max_requests for requests in sums)]
 
 
 def _tickets(
-    lanes: Sequence[Lane], pairs: list[tuple[str, int]], phase: Phase, first_seq: int, draw: random.Random
+    lanes: Sequence[Lane],
+    pairs: list[tuple[str, int]],
+    phase: Phase,
+    first_seq: int,
+    draw: random.Random,
+    turns: Mapping[str, int],
 ) -> tuple[Ticket, ...]:
+    """A conversation's turns are neighbours, and numbered one after another."""
     tickets: list[Ticket] = []
     for block, (prompt_id, repeat) in enumerate(pairs):
         order = list(lanes)
         draw.shuffle(order)
-        tickets += [
-            Ticket(
-                seq=first_seq + len(tickets) + place,
+        for lane in order:
+            seq = first_seq + len(tickets)
+            first = Ticket(
+                seq=seq,
                 gateway=lane.gateway,
                 model=lane.model,
                 prompt_id=prompt_id,
                 repeat=repeat,
                 block=block,
                 phase=phase,
+                session_id=f"s{seq}" if prompt_id in turns else None,
             )
-            for place, lane in enumerate(order)
-        ]
+            tickets += [replace(first, seq=seq + turn, turn=turn) for turn in range(turns.get(prompt_id, 1))]
     return tuple(tickets)
 
 
 def _scheduled(tickets: tuple[Ticket, ...], shape: Shape) -> tuple[Ticket, ...]:
-    offsets = offsets_ns(shape.mode, shape.rate, len(tickets), shape.seed)
+    """A conversation is scheduled by its first turn; the others follow their answers."""
+    firsts = [ticket for ticket in tickets if not ticket.turn]
+    offsets = offsets_ns(shape.mode, shape.rate, len(firsts), shape.seed)
     if offsets is None:
         return tickets
-    return tuple(replace(ticket, scheduled_ns=offset) for ticket, offset in zip(tickets, offsets, strict=True))
+    due = {ticket.seq: offset for ticket, offset in zip(firsts, offsets, strict=True)}
+    return tuple(replace(ticket, scheduled_ns=due.get(ticket.seq)) for ticket in tickets)

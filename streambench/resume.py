@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from streambench.documents import parse_yaml, shown
 from streambench.errors import ConfigError, InputError, Problem, ResultsError
 from streambench.plan import Plan
-from streambench.records import AttemptRecord, Phase, RunHeader, Ticket
+from streambench.records import AttemptRecord, Phase, RunHeader, Ticket, in_one_part
 from streambench.results import Journal
 from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
 
@@ -54,6 +54,8 @@ class Left:
     plan: Plan
     attempts: Mapping[RequestKey, int]
     """Not among them are those that a request is not held to: broken off by us, or refused for their key."""
+    unsent: int = 0
+    """Turns that will not be sent, as their conversations had ended before them."""
 
     def tries(self, ticket: Ticket) -> int:
         """How many of its attempts are used up. The warm-up is done anew, with all of its attempts."""
@@ -87,20 +89,34 @@ def left_of(
     records: Iterable[AttemptRecord],
     is_retried: Judge = lambda _: False,
     is_refused: Judge = lambda _: False,
+    is_end: Judge = lambda _: False,
 ) -> Left:
     """The requests without a final record, in the plan's order; the warm-up whole, where anything is left to measure.
 
     An attempt that we broke off ourselves, or whose key was refused (`is_refused`), says nothing of its model: it does
-    not count. The last that counts is final unless `is_retried` says that another was to follow. Raises ResultsError
-    where the records are not of this plan.
+    not count. The last that counts is final unless `is_retried` says that another was to follow. A conversation that
+    was cut is sent again whole, as if never begun; one whose last record ended it (`is_end`) lacks nothing. Raises
+    ResultsError where the records are not of this plan.
     """
     recorded = list(records)
     _refuse_another_plan(plan, recorded)
-    last = _last_by_request(record for record in recorded if not (_is_cancelled(record) or is_refused(record)))
+    last = _last_by_request(
+        record for record in in_one_part(recorded) if not (_is_cancelled(record) or is_refused(record))
+    )
     final = {key for key, record in last.items() if not is_retried(record)}
-    measure = tuple(ticket for ticket in plan.measure if _key(ticket) not in final)
+    ended = {last[key].ticket.session_id for key in final if is_end(last[key])}
+    open_turns = [ticket for ticket in plan.measure if _key(ticket) not in final]
+    cut = {ticket.session_id for ticket in open_turns} - ended - {None}
+    measure = tuple(ticket for ticket in plan.measure if ticket.session_id in cut or _lacks(ticket, final))
     left = Plan(plan.warmup if measure else (), _rescheduled(measure, plan.measure), plan.cut)
-    return Left(left, {key: record.attempt for key, record in last.items()})
+    tried = {key: record.attempt for key, record in last.items() if record.ticket.session_id not in cut}
+    unsent = sum(ticket.session_id in ended for ticket in open_turns)
+    return Left(left, tried, unsent)
+
+
+def _lacks(ticket: Ticket, final: Collection[RequestKey]) -> bool:
+    """Of a request by itself."""
+    return ticket.session_id is None and _key(ticket) not in final
 
 
 def _last_by_request(records: Iterable[AttemptRecord]) -> dict[RequestKey, AttemptRecord]:
@@ -122,11 +138,11 @@ def _is_cancelled(record: AttemptRecord) -> bool:
 
 def _rescheduled(measure: tuple[Ticket, ...], planned: tuple[Ticket, ...]) -> tuple[Ticket, ...]:
     """In an open loop the last instants of the schedule, from zero: the same arrivals, and no wait for the past."""
-    instants = [ticket.scheduled_ns for ticket in planned[len(planned) - len(measure) :]]
-    known = [instant for instant in instants if instant is not None]
-    if not known or len(known) < len(measure):
-        return measure
-    return tuple(replace(ticket, scheduled_ns=at - known[0]) for ticket, at in zip(measure, known, strict=True))
+    firsts = [ticket for ticket in measure if ticket.scheduled_ns is not None]
+    instants = [ticket.scheduled_ns for ticket in planned if ticket.scheduled_ns is not None]
+    known = instants[len(instants) - len(firsts) :]
+    due = {ticket.seq: at - known[0] for ticket, at in zip(firsts, known, strict=True)}
+    return tuple(replace(ticket, scheduled_ns=due.get(ticket.seq)) for ticket in measure)
 
 
 def _refuse_another_plan(plan: Plan, records: Iterable[AttemptRecord]) -> None:
@@ -141,8 +157,8 @@ def _refuse_another_plan(plan: Plan, records: Iterable[AttemptRecord]) -> None:
             )
 
 
-def _work(ticket: Ticket) -> tuple[str, str, int]:
-    return ticket.model, ticket.prompt_id, ticket.repeat
+def _work(ticket: Ticket) -> tuple[str, str, int, int]:
+    return ticket.model, ticket.prompt_id, ticket.repeat, ticket.turn
 
 
 # --- the config

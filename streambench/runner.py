@@ -2,13 +2,15 @@
 
 It is handed `arm(ticket)`, which builds a request ahead of its instant, and sinks that take the finished records.
 Closed loop: lanes take the armed requests in the plan's order. Open loop: each is fired at its instant, come what may.
-Whether a request is tried again, held back or left out it asks a `Policy`.
+Whether a request is tried again, held back or left out it asks a `Policy`. A conversation is served by one lane, turn
+after turn: only its first is in the armoury, as what the others send is not known yet.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,6 +39,8 @@ class Policy:
     """Asked right before each attempt; what may not be sent is dropped."""
     held_until: Callable[[Ticket], int] = lambda _: 0
     """The monotonic instant before which this must not be sent. The wait is queue time."""
+    think_s: Callable[[Ticket], float] = lambda _: 0.0
+    """Seconds between the answer before a conversation's turn and the moment that the turn is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class Pace:
 class PhaseEnd:
     """Instants are monotonic; `fired` counts requests, however often each was tried. `stopped` says why the plan was
     left before its end, `skipped` how many requests of it were left out although it went on, `unfinished` how many of
-    those fired were broken off, or were to be tried again and were not.
+    those fired were broken off, or were to be tried again and were not. `unsent` counts the turns of conversations that
+    had ended before them.
     """
 
     started_ns: int
@@ -67,6 +72,7 @@ class PhaseEnd:
     stopped: Stop | None
     skipped: int = 0
     unfinished: int = 0
+    unsent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +85,20 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Quiet:
-    """An attempt whose wire is quiet. `taken` is where its record is waited for; None where nobody waits."""
+    """An attempt, its wire quiet since `at_ns`. `taken` is where its record is waited for; None where nobody waits."""
 
     armed: Armed
     taken: asyncio.Future[AttemptRecord] | None
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A request that is over: its last attempt, that one's record, and when its wire was quiet."""
+
+    armed: Armed
+    record: AttemptRecord
+    quiet_ns: int
 
 
 class Runner:
@@ -98,8 +114,11 @@ class Runner:
         on_quiet: Callable[[Ticket], None] = lambda _: None,
         on_end: Callable[[AttemptRecord], None] = lambda _: None,
         policy: Policy | None = None,
+        on_unsent: Callable[[Ticket], None] = lambda _: None,
     ) -> None:
-        """`on_fire` and `on_quiet` are told of each attempt, `on_end` of each request, with its last attempt."""
+        """`on_fire` and `on_quiet` are told of each attempt, `on_end` of each request, with its last attempt, and
+        `on_unsent` of each turn whose conversation has ended before it.
+        """
         self._arm = arm
         self._clock = clock
         self._sinks = sinks
@@ -107,6 +126,7 @@ class Runner:
         self._on_fire = on_fire
         self._on_quiet = on_quiet
         self._on_end = on_end
+        self._on_unsent = on_unsent
         self._policy = policy or Policy()
         self._stopped: Stop | None = None
         self._stopping = asyncio.Event()
@@ -139,21 +159,21 @@ class Runner:
 
     async def run(self, tickets: Sequence[Ticket], pace: Pace) -> PhaseEnd:
         """Runs the tickets to the end, or until stopped. Raises what a sink raised, once everything is at rest."""
-        armoury = Armoury(self._arm, tickets, pace.ahead, self._stopping)
+        armoury = Armoury(self._arm, [each for each in tickets if not each.turn], pace.ahead, self._stopping)
         arming = asyncio.create_task(armoury.fill())
         try:
             if pace.concurrency is not None:  # the first burst is the hard part: have a request in hand for every lane
                 await armoury.filled.wait()
-            return await self._run_armed(armoury, pace)
+            return await self._run_armed(armoury, pace, _later_turns(tickets))
         finally:
             await armoury.empty(arming)
 
-    async def _run_armed(self, armoury: Armoury, pace: Pace) -> PhaseEnd:
+    async def _run_armed(self, armoury: Armoury, pace: Pace, later: Mapping[str, Sequence[Ticket]]) -> PhaseEnd:
         quiet: asyncio.Queue[_Quiet | None] = asyncio.Queue()
         started = self._clock.now_ns()
         limit = asyncio.create_task(self._stop_in_time(started, pace))
         collecting = asyncio.create_task(self._collect(quiet))
-        line = _Line(self, armoury, quiet, collecting)
+        line = _Line(self, armoury, quiet, collecting, later)
         sending = asyncio.create_task(self._send(line, pace, started))
         try:
             await self._until_sent(sending, collecting)
@@ -161,7 +181,8 @@ class Runner:
         finally:
             limit.cancel()
             await self._collected(collecting, quiet)
-        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped, line.unfinished + self._broken_off)
+        unfinished = line.unfinished + self._broken_off
+        return PhaseEnd(started, ended, line.fired, self._stopped, line.skipped, unfinished, line.unsent)
 
     async def _until_sent(self, sending: asyncio.Task[None], collecting: asyncio.Task[None]) -> None:
         """A collector that dies can keep nothing more: what is under way is broken off rather than paid for in vain."""
@@ -227,6 +248,12 @@ class Runner:
 
     def over(self, record: AttemptRecord) -> None:
         self._on_end(record)
+
+    def leave_out(self, ticket: Ticket) -> None:
+        self._on_unsent(ticket)
+
+    def think_ns(self, ticket: Ticket) -> int:
+        return round(self._policy.think_s(ticket) * NS)
 
     def retry_wait_s(self, record: AttemptRecord) -> float | None:
         return self._policy.retry(record)
@@ -302,15 +329,18 @@ class _Line:
         armoury: Armoury,
         quiet: asyncio.Queue[_Quiet | None],
         collecting: asyncio.Task[None],
+        later: Mapping[str, Sequence[Ticket]],
     ) -> None:
         self.fired = 0
         self.skipped = 0
         self.unfinished = 0
+        self.unsent = 0
         self.fault: Exception | None = None
         self._runner = runner
         self._armoury = armoury
         self._quiet = quiet
         self._collecting = collecting
+        self._later = later
 
     async def run_lanes(self, concurrency: int) -> None:
         async with asyncio.TaskGroup() as lanes:
@@ -345,21 +375,55 @@ class _Line:
                 return
 
     async def _serve(self, armed: Armed, due: int) -> None:
-        """One request, from its first attempt to its last; whoever serves it waits between them."""
+        """One request, or a conversation turn after turn."""
+        served = await self._serve_request(armed, due)
+        later = self._later.get(armed.ticket.session_id or "", ())
+        for place, ticket in enumerate(later):
+            if self._runner.stopped:
+                return
+            if served is None:  # left out, or not tried again as it should be
+                self.skipped += len(later) - place
+                return
+            following = await served.armed.follow(served.record, ticket)
+            if following is None:
+                self._leave_out(later[place:])
+                return
+            served = await self._take_turn(following, served.quiet_ns + self._runner.think_ns(ticket))
+
+    async def _take_turn(self, armed: Armed, due: int) -> _Served | None:
+        """Thinks first; the request is built meanwhile."""
+        if await self._runner.sleep_until(due):
+            return await self._serve_request(armed, due)
+        await armed.discard()
+        return None
+
+    def _leave_out(self, turns: Sequence[Ticket]) -> None:
+        self.unsent += len(turns)
+        for ticket in turns:
+            self._runner.leave_out(ticket)
+
+    async def _serve_request(self, armed: Armed, due: int) -> _Served | None:
+        """One request, from its first attempt to its last; whoever serves it waits between them. None where that is not
+        known, or was not the last.
+        """
         quiet = await self._dispatch(armed, due)
         if quiet is not None:
             self.fired += 1
         elif not self._runner.stopped:
             self.skipped += 1
-        record: AttemptRecord | None = None
-        while quiet is not None and (taken := await self._record_of(quiet)) is not None:
-            record = taken
+        served: _Served | None = None
+        cut_short = False
+        while quiet is not None and (record := await self._record_of(quiet)) is not None:
+            served = _Served(quiet.armed, record, quiet.at_ns)
             wait_s = self._runner.retry_wait_s(record)
             again = None if wait_s is None else await self._runner.again(quiet.armed, wait_s)
             quiet = None if again is None else await self._dispatch(again, due)
-            self.unfinished += wait_s is not None and quiet is None
-        if record is not None and quiet is None:
-            self._runner.over(record)
+            cut_short = wait_s is not None and quiet is None
+            self.unfinished += cut_short
+        if served is None or quiet is not None:
+            return None
+        self._runner.over(served.record)
+        return None if cut_short else served
 
     async def _record_of(self, quiet: _Quiet) -> AttemptRecord | None:
         """None where nobody waits for it, or a collector that died will not give it."""
@@ -374,13 +438,23 @@ class _Line:
         if entry is None:
             await armed.discard()
             return None
-        taken = asyncio.get_running_loop().create_future() if self._runner.wants_record(armed.ticket) else None
-        quiet = _Quiet(armed, taken)
+        wants_record = self._runner.wants_record(armed.ticket) or armed.ticket.session_id in self._later
+        taken = asyncio.get_running_loop().create_future() if wants_record else None
         self._runner.took_off(armed)
         try:
             await armed.fire(due, entry.queue_ns)
         finally:
             leave(entry.gates)
+            quiet = _Quiet(armed, taken, self._runner.now_ns())
             self._quiet.put_nowait(quiet)
             self._runner.landed(armed)
         return quiet
+
+
+def _later_turns(tickets: Sequence[Ticket]) -> Mapping[str, Sequence[Ticket]]:
+    """By conversation, all turns but the first."""
+    later: defaultdict[str, list[Ticket]] = defaultdict(list)
+    for ticket in tickets:
+        if ticket.session_id is not None and ticket.turn:
+            later[ticket.session_id].append(ticket)
+    return later

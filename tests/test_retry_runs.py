@@ -56,6 +56,9 @@ class Told:
     def landed(self, _: object) -> None:
         pass
 
+    def unsent(self, _: object) -> None:
+        pass
+
     def end(self, record: AttemptRecord) -> None:
         self.ended.append(record)
 

@@ -9,7 +9,8 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -128,6 +129,9 @@ class Request:
         self._note("b")
         return Request(self.ticket, self._wire, self.attempt + 1)
 
+    async def follow(self, record: AttemptRecord, ticket: Ticket) -> Request | None:
+        return None if record.failure else await self._wire.arm(ticket)
+
     async def discard(self) -> None:
         if self._wire.did[self.ticket.seq].endswith("b"):
             self._wire.held -= 1
@@ -144,12 +148,20 @@ class Bench:
     policy: Policy | None = None
     over: list[AttemptRecord] = field(default_factory=list)
     """The last attempt of each request, as it was over."""
+    unsent: list[Ticket] = field(default_factory=list)
+    """Turns that were told to be left out."""
 
     def __post_init__(self) -> None:
         self.clock = FakeClock(START)
         self.wire = Wire(self.clock, self.takes)
         self.runner = Runner(
-            self.wire.arm, self.clock, [self.sink], self.caps, on_end=self.over.append, policy=self.policy
+            self.wire.arm,
+            self.clock,
+            [self.sink],
+            self.caps,
+            on_end=self.over.append,
+            policy=self.policy,
+            on_unsent=self.unsent.append,
         )
         self.broken_at: int | None = None
 
@@ -793,3 +805,79 @@ def test_a_run_that_is_cancelled_keeps_what_it_has(pace: Pace) -> None:
     asyncio.run(play())
     assert Counter(bench.wire.did.values())["bfar"] == len(bench.records) > 0
     assert set(bench.wire.did.values()) <= {"bfar", "bd"}
+
+
+# --- conversations ----------------------------------------------------------------------------------------------------
+
+
+def turns(*lengths: int) -> list[Ticket]:
+    """A conversation of so many turns each, one after another in the plan."""
+    plan: list[Ticket] = []
+    for length in lengths:
+        name = f"s{len(plan)}"
+        plan += [
+            replace(ticket, session_id=name, turn=turn) for turn, ticket in enumerate(tickets(length, first=len(plan)))
+        ]
+    return plan
+
+
+THINKS = Policy(think_s=lambda _: 0.05)
+
+
+def test_a_turn_is_due_once_its_user_has_thought() -> None:
+    """Turns of 10 ms, 50 ms of thought between them: 0, 60, 120. The lane is kept, so the next session waits for it."""
+    bench = Bench(policy=THINKS)
+    end = bench.play(turns(3, 1), Pace(1))
+    assert bench.starts_ms() == [0, 60, 120, 130]
+    assert [r.start_at_ns - r.scheduled_at_ns for r in bench.records] == [0] * 4
+    assert (end.fired, end.unsent, end.skipped) == (4, 0, 0)
+
+
+def test_a_turn_that_fails_leaves_the_others_out() -> None:
+    """The second of four fails: two are told to be left out, and the next session begins."""
+    bench = Bench()
+    bench.wire.fails = {1: 1}
+    end = bench.play(turns(4, 2), Pace(1))
+    assert [record.ticket.seq for record in bench.records] == [0, 1, 4, 5]
+    assert [ticket.seq for ticket in bench.unsent] == [2, 3]
+    assert (end.fired, end.unsent, end.skipped, end.unfinished) == (4, 2, 0, 0)
+
+
+def test_a_stop_while_a_user_thinks_sends_nothing_more() -> None:
+    """The turn was built already, and is dropped; it was not left out by its session."""
+    bench = Bench(policy=THINKS)
+    end = bench.play(turns(2), Pace(1), bench.at(30, bench.runner.stop))
+    assert bench.wire.did == {0: "bfr", 1: "bd"}
+    assert (end.fired, end.unsent, end.stopped) == (1, 0, "interrupted")
+
+
+def test_what_may_not_be_sent_is_skipped_with_its_session() -> None:
+    """Refused before its second turn: that one and the third are left for another time."""
+    bench = Bench(policy=Policy(may_send=lambda ticket: ticket.turn == 0))
+    end = bench.play(turns(3), Pace(1))
+    assert (end.fired, end.skipped, end.unsent) == (1, 2, 0)
+
+
+def test_an_open_loop_waits_for_no_session() -> None:
+    """Starts at 0 and 5 ms, whatever their turns do; a later turn follows its answer."""
+    plan = [replace(t, scheduled_ns=None if t.turn else 5 * MS * (t.seq // 2)) for t in turns(2, 2)]
+    bench = Bench()
+    bench.play(plan, Pace(None))
+    assert bench.starts_ms() == [0, 5, 10, 15]
+
+
+@settings(max_examples=50)
+@given(lengths=st.lists(st.integers(1, 4), min_size=1, max_size=8), lanes=st.integers(1, 4), seed=st.integers(0, 99))
+def test_a_session_has_one_turn_under_way(lengths: list[int], lanes: int, seed: int) -> None:
+    """And no more sessions are open than there are lanes; none that fails is gone on with; each turn has one fate."""
+    plan = turns(*lengths)
+    bench = Bench(takes=lambda ticket: 1 + (ticket.seq * 7 + seed) % 20)
+    bench.wire.fails = {ticket.seq: 1 for ticket in plan if (ticket.seq + seed) % 5 == 0}
+    end = bench.play(plan, Pace(lanes))
+    assert end.fired + end.unsent == len(plan)
+    for earlier, later in pairwise(bench.by_number()):
+        if earlier.ticket.session_id == later.ticket.session_id:
+            assert earlier.start_at_ns + earlier.ended_ns <= later.start_at_ns
+            assert earlier.failure is None
+    for record in bench.records:
+        assert under_way(bench.records, record.start_at_ns) <= lanes

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 option = click.option("--no-report", is_flag=True, help="Write no report.html at the end.")
 
 
-def told(run: Run, path: Path, trace_url: str | None = None, found: Board | None = None) -> None:
+def told(run: Run, path: Path, trace_url: str | None = None, found: Board | None = None) -> Board:
     """Writes the page, then prints the verdict and where the page is. Raises InputError, DiskError."""
     from streambench.report import board, headline, tell, write_page
 
@@ -24,6 +24,7 @@ def told(run: Run, path: Path, trace_url: str | None = None, found: Board | None
     write_page(run, path, found, trace_url)
     tell(headline(found, run.header))
     click.echo(f"Report: {path}")
+    return found
 
 
 def at_the_end(run: Run, folder: Path, *, aloud: bool) -> None:

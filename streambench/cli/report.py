@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import page
+from streambench.cli import gate, page
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.report import Board
     from streambench.results import Run
+    from streambench.stats import By
 
 TOGETHER = "together.html"
 
@@ -39,53 +41,68 @@ TOGETHER = "together.html"
     metavar="PATTERN",
     help="Link each request to its trace, as in https://traces.example/trace/{trace_id}.",
 )
+@click.option(
+    "--by",
+    "groupings",
+    multiple=True,
+    type=click.Choice(["tag", "turn", "length", "prompt"]),
+    help="Print estimates for each group of requests too; may be given often. The page has those that tell something.",
+)
 def report(
-    results: tuple[Path, ...], output: Path | None, *, together: bool, markdown: bool, trace_url: str | None
+    results: tuple[Path, ...],
+    output: Path | None,
+    *,
+    together: bool,
+    markdown: bool,
+    trace_url: str | None,
+    groupings: tuple[By, ...],
 ) -> int:
     """Write one self-contained page for each run in RESULTS: who is fastest, who breaks, and how sure that is.
 
     With --together it is one page, where `MODEL @ RUN` is a model of its own, paired with the others by prompt; what is
     unlike in the runs is said. Also of a run that was killed, or still goes on: its page says so.
     """
-    from streambench.report import PAGE, check_trace_url
-    from streambench.results import load
+    from streambench.report import check_trace_url, grouping, groups_terminal
 
     if output is not None and len(results) > 1 and not together:
         accepted = "one run, or --together"
         raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
     check_trace_url(trace_url)
-    if together:
-        return _together(results, output, trace_url, markdown=markdown)
-    for folder in results:
-        run = load(folder)
+    for path, run, found in _together(results) if together else _each(results):
         for warning in run.warnings:
             click.echo(f"warning: {warning}", err=True)
         if markdown:
-            _markdown(run, output)
+            _markdown(run, output, found, groupings)
         else:
-            page.told(run, output or folder / PAGE, trace_url)
+            shown = page.told(run, output or path, trace_url, found)
+            for by in groupings:
+                gate.say(f"\n{groups_terminal(grouping(run, shown, by), gate.width())}")
     return 0
 
 
-def _together(results: tuple[Path, ...], output: Path | None, trace_url: str | None, *, markdown: bool) -> int:
+def _each(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board | None]]:
+    """Every run, and where its page goes."""
+    from streambench.report import PAGE
+    from streambench.results import load
+
+    for folder in folders:
+        yield folder / PAGE, load(folder), None
+
+
+def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board]]:
+    """All runs as one."""
     from streambench.report import board_together
     from streambench.results import load_several
 
-    run, found = board_together(load_several(results).runs)
-    for warning in run.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if markdown:
-        _markdown(run, output, found)
-    else:
-        page.told(run, output or Path(TOGETHER), trace_url, found)
-    return 0
+    yield Path(TOGETHER), *board_together(load_several(folders).runs)
 
 
-def _markdown(run: Run, output: Path | None, found: Board | None = None) -> None:
-    from streambench.report import render_markdown
+def _markdown(run: Run, output: Path | None, found: Board | None, groupings: Sequence[By]) -> None:
+    from streambench.report import board, grouping, groups_markdown, render_markdown
     from streambench.results import write_whole
 
-    text = render_markdown(run, found)
+    found = found or board(run)
+    text = "\n".join([render_markdown(run, found), *(groups_markdown(grouping(run, found, by)) for by in groupings)])
     if output is None:
         click.echo(text)
         return

@@ -76,13 +76,13 @@ def _go_on(
     config, origin = _config_again(journal.header, config_file, overrides)
     run = load(journal.folder)
     plan = session.plan_of(config, Path(origin.config_file or ""))
-    left = left_of(plan, run.records, _is_retried(config), _is_refused(config))
+    left = left_of(plan, run.records, _is_retried(config), _is_refused(config), _is_end(config))
     continued = Continued(journal, run.records, left, run.took_ns)
     trip = _spent_already(config, continued)
     if trip is not None:
         click.echo(f"error: {_advice(trip)}", err=True)
     elif not quiet:
-        click.echo(_told(len(left.plan.measure), len(plan.measure)), err=True)
+        click.echo(_told(len(left.plan.measure), len(plan.measure), left.unsent), err=True)
     if left.plan.measure and trip is None:
         prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
         return session.measure(config, left.plan, origin, continued, prepared=prepared, quiet=quiet), prepared
@@ -130,6 +130,16 @@ def _is_refused(config: Config) -> Callable[[AttemptRecord], bool]:
     return lambda record: refused_key(rules, record, None) is not None
 
 
+def _is_end(config: Config) -> Callable[[AttemptRecord], bool]:
+    """Whether its conversation ended with it."""
+    from streambench.sessions import ended_by
+
+    turns = {prompt.id: [turn.facts for turn in prompt.turns] for prompt in config.suite.prompts if prompt.turns}
+    return lambda record: (
+        record.ticket.session_id is not None and ended_by(record, turns[record.ticket.prompt_id]) is not None
+    )
+
+
 def _spent_already(config: Config, continued: Continued) -> Trip | None:
     """Only where anything is left to be sent."""
     if not continued.left.plan.measure:
@@ -143,7 +153,10 @@ def _advice(trip: Trip) -> str:
     return f"{trip.reason}, so nothing was sent; to go on, raise it: --set {trip.key}=..."
 
 
-def _told(missing: int, planned: int) -> str:
+def _told(missing: int, planned: int, unsent: int) -> str:
+    """What a cut conversation had recorded counts as missing: it is sent again whole."""
+    ended = f", and {unsent} are turns of conversations that had ended before them" if unsent else ""
+    recorded = planned - unsent - missing
     if not missing:
-        return f"nothing is missing: all {planned} requests are recorded"
-    return f"resuming: {planned - missing} of {planned} requests are recorded, {missing} are missing"
+        return f"nothing is missing: {recorded if unsent else f'all {planned}'} requests are recorded{ended}"
+    return f"resuming: {recorded} of {planned} requests are recorded, {missing} are missing{ended}"

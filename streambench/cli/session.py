@@ -118,10 +118,13 @@ def plan_of(config: Config, config_file: Path) -> Plan:
             rate=config.load.rate,
             seed=config.seed,
             max_requests=config.limits.requests,
+            turns={prompt.id: len(prompt.turns) for prompt in config.suite.prompts if prompt.turns},
         )
     )
     if not plan.measure:
-        accepted = f"at least {len(config.models)}, one for each model"
+        turns = max(len(prompt.turns) for prompt in config.suite.prompts)
+        each = f"{turns} (the turns of a conversation)" if turns else "one"
+        accepted = f"at least {len(config.models) * max(1, turns)}, {each} for each model"
         found = str(config.limits.requests)
         raise InputError(
             [Problem("leaves nothing to measure", str(config_file), None, "limits.requests", found, accepted)]

@@ -143,11 +143,16 @@ def told(outcome: Outcome, later: str) -> list[str]:
 
 def _session(config: Config, settings: Settings, trace: RunTrace) -> Session | Apart:
     from streambench import __version__
+    from streambench.conversation import scripted
     from streambench.telemetry import Private, open_session
 
     private = None
     if settings.content != "NO_CONTENT":
-        prompts = {prompt.id: prompt.messages for prompt in config.suite.prompts}
+        prompts = {
+            (prompt.id, turn): messages
+            for prompt in config.suite.prompts
+            for turn, messages in enumerate(scripted(prompt))
+        }
         private = Private(prompts, config.secrets | settings.secrets)
     return open_session(settings, trace, __version__, private)
 

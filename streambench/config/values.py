@@ -1,4 +1,4 @@
-"""Readers of single values: durations, URLs, header fields, names. Each returns the value or raises ValueError.
+"""Readers of single values: durations, URLs, names. Each returns the value or raises ValueError.
 
 On the way: schema.py hangs them on its fields. Their messages never repeat the value, which may be a secret.
 """
@@ -10,25 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from streambench.documents import nearest
+from streambench.documents import duration_s, nearest
 from streambench.trace_ids import why_no_link
 
-FRAMING = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
-"""Headers that a request's own bytes decide: another value would cut or garble it."""
 MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
 """Statuses that the same request would get again."""
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_DURATION = re.compile(
-    r"(?=.)(?:(?P<h>\d+(?:\.\d+)?)\s*h)?\s*(?:(?P<m>\d+(?:\.\d+)?)\s*m(?!s))?\s*"
-    r"(?:(?P<s>\d+(?:\.\d+)?)\s*s)?\s*(?:(?P<ms>\d+(?:\.\d+)?)\s*ms)?",
-    re.ASCII,
-)
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
-_SDK_PATHS = ("/chat/completions", "/completions", "/models")
+_SDK_PATHS = ("/chat/completions", "/completions", "/responses", "/models")
 
 
 def not_bool(value: Any) -> Any:
@@ -41,10 +32,8 @@ def not_bool(value: Any) -> Any:
 def seconds(value: Any) -> Any:
     """Seconds of `10m`, `90s`, `1h30m`, `500ms`; anything else is left for the number's own check."""
     value = not_bool(value)
-    match = _DURATION.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
-    if match is None:
-        return value
-    return sum(float(amount) * _UNIT_S[unit] for unit, amount in match.groupdict().items() if amount)
+    duration = duration_s(value) if isinstance(value, str) else None
+    return value if duration is None else duration
 
 
 def size(value: Any) -> Any:
@@ -52,6 +41,19 @@ def size(value: Any) -> Any:
     value = not_bool(value)
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= MAX_LABEL else None
     return value if match is None else round(float(match["amount"]) * _UNIT_BYTES[match["unit"].lower()])
+
+
+def streaming(value: Any) -> Any:
+    """`true`, `false`, or a list of both."""
+    stated = value if isinstance(value, list | tuple) else [value]
+    if not stated or not all(isinstance(one, bool) for one in stated) or len(set(stated)) != len(stated):
+        raise ValueError("says neither yes nor no, nor each of them once")
+    return tuple(stated)
+
+
+def as_list(value: Any) -> Any:
+    """A single text as a list of it."""
+    return [value] if isinstance(value, str) else value
 
 
 def retriable_status(status: int) -> int:
@@ -139,24 +141,3 @@ def _check_url(text: str, schemes: tuple[str, ...]) -> None:
         raise ValueError("names no host")
     if parts.fragment:
         raise ValueError("must have no #fragment")
-
-
-def header_name(text: str) -> str:
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("is no header name")
-    if text.lower() in FRAMING:
-        raise ValueError("is set by the request itself")
-    return text
-
-
-def header_value(value: Any) -> Any:
-    """Numbers are fine as header values; line breaks would let a value add headers of its own."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and not is_header_safe(value):
-        raise ValueError("holds a character that no header can carry, such as a line break or one outside ASCII")
-    return value
-
-
-def is_header_safe(text: str) -> bool:
-    return text.isascii() and text.isprintable()

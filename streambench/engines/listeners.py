@@ -19,6 +19,9 @@ class Watcher(Protocol):
 
     def end(self, record: AttemptRecord) -> None: ...
 
+    def unsent(self, ticket: Ticket) -> None:
+        """A turn that will not be sent, as its conversation has ended before it."""
+
 
 class Telemetry(Protocol):
     """Views of a run that are made elsewhere and later. It is told on the event loop: a call is quick, never raises."""

@@ -130,6 +130,7 @@ class _Session:
             on_quiet=self._landed,
             on_end=self._ended,
             policy=self._policy(),
+            on_unsent=job.watcher.unsent,
         )
 
     async def run(self) -> Measured:
@@ -189,7 +190,12 @@ class _Session:
             until = policy.held_until(ticket)
             return max(until, now_ns() + held_ns) if held_ns else until
 
-        return replace(policy, held_until=held_until)
+        turns = {prompt.id: prompt.turns for prompt in self._job.config.suite.prompts if prompt.turns}
+        return replace(
+            policy,
+            held_until=held_until,
+            think_s=lambda ticket: turns[ticket.prompt_id][ticket.turn].think_s,
+        )
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
@@ -268,7 +274,8 @@ class _Session:
 
     def _is_complete(self, measured: PhaseEnd) -> bool:
         """Nothing is left that a resumption would send; whoever interrupted it is told that it was."""
-        whole = measured.fired == len(self._job.plan.measure) and not measured.unfinished
+        done = measured.fired + measured.unsent
+        whole = done == len(self._job.plan.measure) and not measured.unfinished
         return whole and measured.stopped not in ("interrupted", "key_refused")
 
     def _reason(self, status: Status) -> str | None:

@@ -7,8 +7,14 @@ On the way: a run with its records -> whole sentences, which the terminal, the M
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from streambench.parts.conversations import conversations
+from streambench.parts.json_form import json_form
+from streambench.parts.part import Part
+from streambench.parts.reasoning import reasoning
+from streambench.parts.streaming import streaming
+from streambench.parts.tools import tools
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -16,15 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One question and its answer: whole sentences, with models by the names they are shown by."""
-
-    question: str
-    answer: str
-
-
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = ()
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (
+    conversations,
+    streaming,
+    reasoning,
+    tools,
+    json_form,
+)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 

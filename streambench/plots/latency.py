@@ -79,7 +79,7 @@ def _starts_first(material: Material, middles: Mapping[str, float]) -> str:
         whose = "its only request" if n == 1 else f"half of its {of(n, 'request')}"
         return f"{told}: {whose} had started after {number(middles[best])} ms."
     rows = material.ok.dropna(subset=["ttft_ms"])
-    table = rows.pivot_table(index="block", columns="model", values="ttft_ms", observed=True)
+    table = rows.pivot_table(index=["block", "turn"], columns="model", values="ttft_ms", observed=True)
     shared = table[table[best].notna() & (table.notna().sum(axis=1) > 1)]
     if not len(shared):
         return f"{told} has the lowest median, {number(middles[best])} ms; it shares no prompt and repeat with another."

@@ -14,7 +14,7 @@ from typing import Any
 from streambench.findings import FINDINGS, Finding, findings, thresholds_of
 from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS
-from streambench.records import GENERATED, AttemptRecord, RunHeader, final_attempts
+from streambench.records import GENERATED, AttemptRecord, RunHeader, Ticket, final_attempts
 from streambench.report.names import safe
 
 MOST = 1_000
@@ -130,7 +130,7 @@ def as_data(found: Explorer, header: RunHeader, names: Mapping[str, str], trace_
                 one.record.ticket.seq,
                 models.index(one.record.ticket.model),
                 outcomes.index(one.outcome),
-                prompts.place(safe(one.record.ticket.prompt_id, 80)),
+                prompts.place(_prompt(one.record.ticket)),
                 one.record.ticket.repeat,
                 one.record.attempt,
                 [_short(one.numbers[name]) for name in SHOWN],
@@ -152,6 +152,11 @@ def as_data(found: Explorer, header: RunHeader, names: Mapping[str, str], trace_
         "trace_url": trace_url,
         "rows": rows,
     }
+
+
+def _prompt(ticket: Ticket) -> str:
+    """Of a conversation with its turn, from 1."""
+    return safe(ticket.prompt_id, 80) + (f", turn {ticket.turn + 1}" if ticket.session_id else "")
 
 
 FIELDS = (

@@ -18,9 +18,9 @@ from streambench import plots
 from streambench.errors import DiskError
 from streambench.report.grid import Grid
 from streambench.report.names import safe
-from streambench.report.sentences import percent
 from streambench.report.text import number
 from streambench.results import write_whole
+from streambench.stats import percent
 
 
 def rendered(template: str, script: str = "", **parts: Any) -> str:

@@ -97,6 +97,11 @@ class Progress:
         else:
             counts.failed += 1
 
+    def unsent(self, _ticket: Ticket) -> None:
+        """No longer part of what is planned."""
+        if self.planned is not None:
+            self.planned -= 1
+
     @property
     def done(self) -> int:
         return sum(counts.done for counts in self._all())

@@ -17,6 +17,7 @@ from streambench.frames import mean_and_quantiles, model_order
 from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
 from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage, final_attempts
+from streambench.sessions import Counts, counts_of, sessions_of
 
 if TYPE_CHECKING:
     from streambench.verdicts import Judged
@@ -133,6 +134,8 @@ class Summary:
     """What stopped it before its plan's end, where `status` does not say it all."""
     resumed: int = 0
     """How often the run was taken up again."""
+    sessions: Counts | None = None
+    """What became of its conversations; None where it has none."""
     assertions: tuple[Judged, ...] = ()
     """Of the config's `assert:`, each tried on each model."""
 
@@ -159,6 +162,7 @@ class Summary:
             "stamps_seen": dict(self.stamps_seen),
             "clock_steps": self.clock_steps,
             "simulated": list(self.simulated),
+            "sessions": asdict(self.sessions) if self.sessions else None,
             "percentiles": {"method": "linear", "needs_n": dict(NEEDED)},
         }
         return head | {
@@ -191,6 +195,7 @@ def summarise(header: RunHeader, records: Iterable[AttemptRecord], end: RunEnd |
         client_lag_ms=_client_lag_ms(rows, end),
         reason=end.reason if end else None,
         resumed=len(header.resumed),
+        sessions=counts_of(sessions) if (sessions := sessions_of(rows, header)) else None,
     )
 
 
@@ -219,7 +224,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
         requests=len(requests),
         attempts=len(measured),
         outcomes=_count_outcomes(outcome for _, outcome in requests),
-        metrics={metric.column: estimate(array("d", _sample(metric.values, fine))) for metric in METRICS},
+        metrics={column: estimate(values) for column, values in _samples(fine).items()},
         usage=_tokens(measured),
         cost_usd=_cost(measured, _price(entry)),
         left_out=len(requests) - len(fine),
@@ -244,8 +249,13 @@ def estimate(values: Sequence[float] | array[float]) -> Estimate:
     return Estimate(n=len(values), mean=mean, **carried)
 
 
-def _sample(values: Any, records: Iterable[AttemptRecord]) -> Iterable[float]:
-    return (value for record in records for value in values(record))
+def _samples(records: Iterable[AttemptRecord]) -> dict[str, array[float]]:
+    """The values of every metric, by its column."""
+    samples = {metric.column: array("d") for metric in METRICS}
+    for record in records:
+        for metric in METRICS:
+            samples[metric.column].extend(metric.values(record))
+    return samples
 
 
 def _count_outcomes(outcomes: Iterable[Outcome]) -> dict[Outcome, int]:
@@ -279,7 +289,7 @@ def _total(numbers: Iterable[Any]) -> Any:
 def _gaps_unknown_share(records: Iterable[AttemptRecord]) -> float | None:
     known = unknown = 0
     for record in records:
-        gaps = chunk_gaps(record.timeline)
+        gaps = chunk_gaps(record.timeline) if record.streamed else []  # a whole answer has none to observe
         unknown += gaps.count(None)
         known += len(gaps) - gaps.count(None)
     return unknown / (known + unknown) if known + unknown else None

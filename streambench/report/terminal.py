@@ -313,6 +313,7 @@ def notes(summary: Summary) -> Iterator[str]:
         yield f"Simulated, so no measure of any real model: {_simulated(summary.simulated)}."
     yield f"Client lag of this run (how late our own event loop was): {_lag(summary)}."
     yield _left_out(summary)
+    yield from _sessions(summary)
     yield from _unknown_gaps(summary)
     yield from _set_up(summary)
     yield _stamps(summary)
@@ -338,6 +339,22 @@ def _left_out(summary: Summary) -> str:
     failed = sum(model.left_out for model in summary.models)
     warmup = sum(model.warmup for model in summary.models)
     return f"Left out of all latencies: {failed} requests that were not ok, {warmup} warm-up requests."
+
+
+def _sessions(summary: Summary) -> Iterator[str]:
+    found = summary.sessions
+    if found is None:
+        return
+    ended = [
+        f"{each.sessions} ended at turn {each.turn} ({each.reason}; {inert(each.model, _NAME_LIMIT)})"
+        for each in found.ended[:_NAMES_TOLD]
+    ]
+    if more := len(found.ended) - len(ended):
+        ended.append(f"and {more} more kinds of end")
+    cut = [f"{found.cut} cut by the end of the run"] if found.cut else []
+    unsent = sum(each.unsent for each in found.ended)
+    lost = f". Turns that were so never sent, and count neither as answered nor as failed: {unsent}" if unsent else ""
+    yield f"Sessions: {', '.join((f'{found.begun} begun', f'{found.whole} whole', *ended, *cut))}{lost}."
 
 
 def _unknown_gaps(summary: Summary) -> Iterator[str]:

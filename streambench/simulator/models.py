@@ -37,6 +37,8 @@ class SimModel:
     """From the moment the request is complete to the first generated chunk."""
     prompt_token_ms: float = 0.0
     """Added to the TTFT for each token of the prompt."""
+    cache: bool = False
+    """Beginnings of prompts that it was sent before cost no `prompt_token_ms`, and are stated as cached tokens."""
     gap_ms: Distribution = field(default=constant(20))
     """Between one write of generated chunks and the next."""
     tokens: Distribution = field(default=constant(40))
@@ -46,6 +48,8 @@ class SimModel:
     stall: Stall | None = None
     reasoning: Reasoning | None = None
     tools: bool = False
+    parallel_calls: int = 1
+    """Tool calls in one answer."""
     usage: bool = True
     accepts_stream_options: bool = True
     role_chunk: RoleChunk = "early"

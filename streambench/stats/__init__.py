@@ -16,6 +16,7 @@ from streambench.stats.estimates import (
     sample,
     share,
 )
+from streambench.stats.groups import GROUPED, GROUPINGS, By, Group, group_estimates, group_names, groups_of
 from streambench.stats.paired import (
     Comparison,
     Pairs,
@@ -27,7 +28,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import digits, shown
+from streambench.stats.printing import TOLD, digits, listed, percent, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -41,18 +42,23 @@ from streambench.stats.ranking import Place, rank
 from streambench.stats.runs import Change, Decision, Shift, Verdict, change, corrected_changes, decide, shifts, within
 from streambench.stats.signed_rank import MIN_PROMPTS, Typical, typical
 from streambench.stats.throughput import Throughput, good_requests, throughput
-from streambench.stats.wording import PHRASES, in_words
+from streambench.stats.wording import PHRASES, in_words, leader_in_words
 
 __all__ = [
+    "GROUPED",
+    "GROUPINGS",
     "INTERVAL_NEEDED",
     "MIN_PROMPTS",
     "NEEDED",
     "PHRASES",
     "STATISTICS",
+    "TOLD",
+    "By",
     "Change",
     "Comparison",
     "Decision",
     "Estimate",
+    "Group",
     "Pairs",
     "Place",
     "Sample",
@@ -73,13 +79,19 @@ __all__ = [
     "estimate",
     "estimates",
     "good_requests",
+    "group_estimates",
+    "group_names",
+    "groups_of",
     "holm",
     "in_flight",
     "in_words",
     "lag_too_large",
+    "leader_in_words",
+    "listed",
     "more_requests",
     "pair",
     "pairs_of",
+    "percent",
     "rank",
     "sample",
     "saturation",

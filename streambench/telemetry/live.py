@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -56,8 +56,8 @@ class Outlet(Protocol):
 class Private:
     """What content needs, where the user asked for it."""
 
-    prompts: Mapping[str, tuple[Mapping[str, Any], ...]]
-    """Messages by prompt id."""
+    prompts: Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
+    """Messages by prompt id and turn."""
     secrets: Secrets
 
 
@@ -204,7 +204,7 @@ class Live:
     def _content(self, record: AttemptRecord) -> dict[str, Value]:
         if self._private is None:
             return {}
-        messages = self._private.prompts.get(record.ticket.prompt_id, ())
+        messages = self._private.prompts.get((record.ticket.prompt_id, record.ticket.turn), ())
         return content_of(messages, record, self._private.secrets)
 
     def _count_active(self) -> None:

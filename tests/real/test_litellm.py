@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -180,6 +181,19 @@ def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
     assert all(wrong.encode() not in path.read_bytes() for path in refused.folder.rglob("*") if path.is_file())
 
 
+def test_a_conversation_reaches_the_model_whole(stack: Stack, tmp_path: Path) -> None:
+    """Three turns: the server itself counts a prompt that has all that was said before, and the new turn beside."""
+    prompts = [{"turns": ["Name a colour of the sea.", {"user": "And another?", "think": "50ms"}, "Which is rarer?"]}]
+    gateway = {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"}
+    done = run(stack, tmp_path, gateway, MODELS[:1], suite={"prompts": prompts})
+    assert done.exit_code == 0, done.said
+    assert [record.ticket.turn for record in done.measured] == [0, 1, 2]
+    turns = [truth for record, truth in pairs(done) if record.ticket.phase == "measure"]
+    for before, after in pairwise(turns):
+        assert after.prompt_tokens > before.prompt_tokens + before.answer_tokens
+    assert [record.usage.input for record in done.measured if record.usage] == [turn.prompt_tokens for turn in turns]
+
+
 def run(
     stack: Stack,
     folder: Path,
@@ -188,10 +202,11 @@ def run(
     *,
     key: str = KEY,
     reaches_model: bool = True,
+    suite: Mapping[str, Any] | None = None,
 ) -> Run:
     """Write a config into `folder` and run it to its end, as a user would."""
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump(settings(gateway, models)))
+    config.write_text(yaml.safe_dump({**settings(gateway, models), **(suite or {"suite": str(SUITE)})}))
     logged_before = len(stack.model_log.read_bytes())
     command = [sys.executable, "-m", "streambench", "run", str(config), "--output", str(folder / "out"), "--quiet"]
     done = subprocess.run(
@@ -211,7 +226,6 @@ def settings(gateway: Mapping[str, str], models: tuple[str, ...]) -> dict[str, A
         "name": "real",
         "gateways": {"hub": dict(gateway)},
         "models": [{"model": model, "params": PARAMS} for model in models],
-        "suite": str(SUITE),
         "load": {"mode": "closed", "concurrency": 1},
         "repeats": 1,
         "warmup": {"requests": 1},

@@ -24,7 +24,7 @@ from streambench.testing import make_end, make_header, make_record
 
 PLAIN = Settings()
 HEADER = replace(make_header("alpha", "beta"), trace=RunTrace("a" * 32, "b" * 16))
-PROMPTS = {"p0": ({"role": "user", "content": "say sk-secret-123"},)}
+PROMPTS = {("p0", 0): ({"role": "user", "content": "say sk-secret-123"},)}
 
 
 class Kept:
@@ -213,7 +213,7 @@ def test_content_goes_where_it_was_asked_for(content: Any, on_span: bool, on_eve
 
 def test_keys_are_masked_in_content() -> None:
     """Whatever is asked for."""
-    told = content_of(PROMPTS["p0"], make_record(text="sk-secret-123"), Secrets(["sk-secret-123"]))
+    told = content_of(PROMPTS["p0", 0], make_record(text="sk-secret-123"), Secrets(["sk-secret-123"]))
     assert "sk-secret-123" not in str(told)
     assert set(told) == {"gen_ai.input.messages", "gen_ai.output.messages"}
 

@@ -1,0 +1,119 @@
+"""What became of a run's conversations, told from its records and header alone. Pure.
+
+On the way: records -> sessions -> resume, summary and parts. A turn that failed ended its conversation; one that was
+answered may have too, where the next turn cannot go on from it; else whoever ran the run stopped it in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from streambench.health import judge
+from streambench.prompt_mask import MASK
+from streambench.records import AttemptRecord, RunHeader, final_attempts
+from streambench.turns import TurnFacts, halted
+
+CUT = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One conversation of one model. `records` has the last attempt of each turn that was sent, in order."""
+
+    id: str
+    model: str
+    prompt_id: str
+    turns: int
+    """As planned."""
+    records: tuple[AttemptRecord, ...]
+    ended: str | None
+    """Why it ended at its last record; None where it came to its end, or was cut by the end of the run."""
+
+    @property
+    def unsent(self) -> int:
+        """Turns that were not sent because it had ended."""
+        return self.turns - len(self.records) if self.ended else 0
+
+    @property
+    def cut(self) -> bool:
+        """Neither whole nor ended: a resumed run sends it again."""
+        return not self.ended and (len(self.records) < self.turns or judge(self.records[-1]) == CUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Sessions of one model that ended alike. `turn` counts from 1; `unsent` are the turns that they left, together."""
+
+    model: str
+    turn: int
+    reason: str
+    sessions: int
+    unsent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a run's sessions. Those `cut` by the end of the run are sent again by a resumption."""
+
+    begun: int
+    whole: int
+    cut: int
+    ended: tuple[Ends, ...]
+    """Most sessions first."""
+
+
+def counts_of(sessions: Sequence[Session]) -> Counts:
+    found: Counter[tuple[str, int, str]] = Counter()
+    unsent: Counter[tuple[str, int, str]] = Counter()
+    for each in sessions:
+        if each.ended is not None:
+            key = (each.model, len(each.records), each.ended)
+            found[key] += 1
+            unsent[key] += each.unsent
+    cut = sum(each.cut for each in sessions)
+    ended = tuple(Ends(*key, count, unsent[key]) for key, count in found.most_common())
+    return Counts(len(sessions), len(sessions) - cut - found.total(), cut, ended)
+
+
+def sessions_of(records: Iterable[AttemptRecord], header: RunHeader) -> list[Session]:
+    """The measured conversations, in the order in which they were first recorded."""
+    groups: defaultdict[str, list[AttemptRecord]] = defaultdict(list)
+    for record in final_attempts(record for record in records if record.ticket.phase == "measure"):
+        if record.ticket.session_id is not None:
+            groups[record.ticket.session_id].append(record)
+    catalogue = header.suite.get("catalogue") or {}
+    return [_session(name, group, facts_in(catalogue.get(group[0].ticket.prompt_id))) for name, group in groups.items()]
+
+
+def facts_in(entry: object) -> tuple[TurnFacts, ...]:
+    """The turns' facts in a prompt's entry of the header's catalogue; none where it has no turns, or no known ones."""
+    plain = entry.get("turns") if isinstance(entry, dict) else None
+    try:
+        return tuple(TurnFacts(**{**each, "answers": tuple(each["answers"])}) for each in plain or ())
+    except (TypeError, KeyError):
+        return ()
+
+
+def ended_by(record: AttemptRecord, turns: Sequence[TurnFacts]) -> str | None:
+    """Why the conversation ended with this record, the last attempt of its turn; None where it did not.
+
+    A request that we broke off ourselves ends nothing: it says nothing of the model.
+    """
+    outcome, turn = judge(record), record.ticket.turn
+    if outcome != "ok":
+        return None if outcome == CUT else outcome
+    if turn + 1 >= len(turns):
+        return None
+    called = [call.name for call in record.tool_calls]
+    if any(MASK in (name or "") for name in called):  # hidden, as the prompt has the name too
+        return None
+    return halted(called, turns[turn], turns[turn + 1])
+
+
+def _session(name: str, group: Sequence[AttemptRecord], turns: Sequence[TurnFacts]) -> Session:
+    records = tuple(sorted(group, key=lambda record: record.ticket.turn))
+    last = records[-1]
+    planned = len(turns) or len(records)
+    return Session(name, last.ticket.model, last.ticket.prompt_id, planned, records, ended_by(last, turns))
