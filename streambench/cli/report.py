@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from streambench.cli import gate, page
-from streambench.cli.places import RUN
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ TOGETHER = "together.html"
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=RUN)
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--output",
     "-o",
@@ -63,50 +62,42 @@ def report(
     With --together it is one page, where `MODEL @ RUN` is a model of its own, paired with the others by prompt; what is
     unlike in the runs is said. Also of a run that was killed, or still goes on: its page says so.
     """
-    from streambench.report import PAGE, check_trace_url
-    from streambench.results import load
+    from streambench.report import check_trace_url, grouping, groups_terminal
 
     if output is not None and len(results) > 1 and not together:
         accepted = "one run, or --together"
         raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
     check_trace_url(trace_url)
-    if together:
-        return _together(results, output, trace_url, groupings, markdown=markdown)
-    for folder in results:
-        run = load(folder)
+    for path, run, found in _together(results) if together else _each(results):
         for warning in run.warnings:
             click.echo(f"warning: {warning}", err=True)
         if markdown:
-            _markdown(run, output, groupings)
+            _markdown(run, output, found, groupings)
         else:
-            _shown(run, page.told(run, output or folder / PAGE, trace_url), groupings)
+            shown = page.told(run, output or path, trace_url, found)
+            for by in groupings:
+                gate.say(f"\n{groups_terminal(grouping(run, shown, by), gate.width())}")
     return 0
 
 
-def _shown(run: Run, found: Board, groupings: Sequence[By]) -> None:
-    from streambench.report import grouping, groups_terminal
+def _each(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board | None]]:
+    """Every run, and where its page goes."""
+    from streambench.report import PAGE
+    from streambench.results import load
 
-    for by in groupings:
-        gate.say(f"\n{groups_terminal(grouping(run, found, by), gate.width())}")
+    for folder in folders:
+        yield folder / PAGE, load(folder), None
 
 
-def _together(
-    results: tuple[Path, ...], output: Path | None, trace_url: str | None, groupings: Sequence[By], *, markdown: bool
-) -> int:
+def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board]]:
+    """All runs as one."""
     from streambench.report import board_together
     from streambench.results import load_several
 
-    run, found = board_together(load_several(results).runs)
-    for warning in run.warnings:
-        click.echo(f"warning: {warning}", err=True)
-    if markdown:
-        _markdown(run, output, groupings, found)
-    else:
-        _shown(run, page.told(run, output or Path(TOGETHER), trace_url, found), groupings)
-    return 0
+    yield Path(TOGETHER), *board_together(load_several(folders).runs)
 
 
-def _markdown(run: Run, output: Path | None, groupings: Sequence[By], found: Board | None = None) -> None:
+def _markdown(run: Run, output: Path | None, found: Board | None, groupings: Sequence[By]) -> None:
     from streambench.report import board, grouping, groups_markdown, render_markdown
     from streambench.results import write_whole
 
