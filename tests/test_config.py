@@ -687,7 +687,7 @@ BAD = [
     ),
     (
         model("model: m, params: {stream: false}"),
-        ["models.0.params.stream: may not be set: streambench always streams"],
+        ["models.0.params.stream: may not be set: `stream:` of the model or of the run says it"],
     ),
     (model("model: m, params: {messages: []}"), ["models.0.params.messages: may not be set"]),
     (model("model: m, params: {model: x}"), ["models.0.params.model: may not be set"]),
@@ -785,7 +785,7 @@ BAD = [
     (part("prompts: [{txt: Hi}]"), ["run.yaml:4: prompts.0.txt: unknown key; did you mean `text`?"]),
     (
         SMALL.replace("prompts: [Hi]", "suite: [a]"),
-        ["suite: must be text (found a list; accepted: the path of a suite file"],
+        ["suite.0: no such file (found 'a'; accepted: a file; looked for "],
     ),
     (SMALL.replace("prompts: [Hi]", 'suite: "a\\0b"'), ["suite: no such file"]),
 ]

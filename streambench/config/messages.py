@@ -18,7 +18,8 @@ from streambench.config.schema import FileConfig
 from streambench.documents import KeyPath, nearest, shown
 from streambench.secrets import Secrets, mask_url
 
-_SHOWABLE = ("base_url", "proxy", "limits", "models", "include_usage", "http2", "tls", "connections", "on_rate_limit")
+_SHOWABLE = ("base_url", "proxy", "limits", "models", "include_usage", "http2", "tls", "connections", "on_rate_limit",
+             "api")  # fmt: skip
 """A gateway's keys whose value a message may show. Under any other there may be a secret."""
 
 _MESSAGES = {
@@ -85,6 +86,8 @@ def _found(draft: Draft, path: KeyPath, value: Any) -> str:
 def _may_be_secret(path: KeyPath) -> bool:
     if path[0] == "telemetry":
         return len(path) == 1 or path[1] == "headers"
+    if path[0] == "models":
+        return path[2:3] == ("headers",)
     return path[0] == "gateways" and (len(path) < 3 or path[2] not in _SHOWABLE)
 
 

@@ -16,16 +16,17 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    WithJsonSchema,
     field_serializer,
     model_validator,
 )
 
+from streambench.apis import Api, Ask
 from streambench.config.masked import masked_config, masked_gateway, masked_telemetry, prompt_catalogue
 from streambench.config.values import (
+    as_list,
     base_url,
     folder,
-    header_name,
-    header_value,
     label,
     not_bool,
     otlp_url,
@@ -33,8 +34,10 @@ from streambench.config.values import (
     retriable_status,
     seconds,
     size,
+    streaming,
 )
 from streambench.documents import KeyPath
+from streambench.headers import added_name, header_name, header_value
 from streambench.records import Phase
 from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
@@ -50,7 +53,16 @@ BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
+Streaming = Annotated[tuple[bool, ...], BeforeValidator(streaming)]
+"""Streams, whole answers, or both: one or two of true and false."""
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
+Suites = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+AddedHeaders = dict[Annotated[str, AfterValidator(added_name)], Annotated[str, BeforeValidator(header_value)]]
+"""Beside the gateway's own: without what only the gateway, or the request itself, may say."""
 
 _LABEL = "text on one line (put numbers in quotes)"
 _SECONDS = "seconds above 0, as a number or as in 500ms, 90s, 10m, 1h30m"
@@ -60,7 +72,10 @@ _PER_MILLION = "USD per million tokens, from 0"
 _COUNT = "a whole number from 1"
 _STATUSES = "a list of statuses from 400 to 599 but 400, 401, 403, 404 and 422, which are never retried"
 _FILE = "a file's path"
+_API = "chat, responses, completions"
+_STREAM = "true, false, or [true, false] for both"
 _EXPORTERS = "otlp, console, none"
+_PARAMS = "request parameters, as in {max_tokens: 64}"
 _HEADERS = "a mapping of header names to texts on one line"
 
 
@@ -90,6 +105,8 @@ class FileGateway(Frozen):
     base_url: BaseUrl = Field(description="`embedded`, or a URL such as https://gateway.example/v1")
     api_key: str | None = Field(default=None, repr=False, exclude=True, description="${NAME} or none")
     headers: Headers = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
+    params: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True, description=_PARAMS)
+    """Of every request to it, below those of the model and the prompt."""
     limits: GatewayLimits = GatewayLimits()
     models: Path | None = Field(default=None, description="the path of a file with the embedded gateway's models")
     include_usage: bool = Field(default=True, description=_SWITCH)
@@ -101,6 +118,8 @@ class FileGateway(Frozen):
     connections: Literal["warm", "reuse", "new"] = Field(default="warm", description="warm, reuse, new")
     on_rate_limit: Literal["count", "pause"] = Field(default="count", description="count, pause")
     """What a 429 does: it is one failure among others, or it holds the model's next requests back."""
+    api: Api = Field(default="chat", description=_API)
+    """Of its models that name none."""
 
     @property
     def embedded(self) -> bool:
@@ -113,7 +132,7 @@ class FileGateway(Frozen):
 
     def __repr_args__(self) -> Any:
         """Of what may hold a secret only the masked form, as in the run's header."""
-        return masked_gateway(self, Secrets()).items()
+        return (said for said in masked_gateway(self, Secrets()).items() if said[0] != "params")
 
 
 class Gateway(FileGateway):
@@ -143,13 +162,24 @@ class Model(Frozen):
     model: Label = Field(description=_LABEL)
     alias: Label = Field(default="", description=_LABEL)
     gateway: str = Field(default="", description="the name of a gateway")
-    params: dict[str, Any] = Field(default_factory=dict, description="request parameters, as in {max_tokens: 64}")
+    params: dict[str, Any] = Field(default_factory=dict, description=_PARAMS)
+    headers: AddedHeaders = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
+    """Over its gateway's."""
     price: Price | None = None
     compare_as: Label | None = Field(default=None, description=_LABEL)
     """Ties models of several gateways that are one model under different names, to be compared by gateway."""
     limits: GatewayLimits = GatewayLimits()
     include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""
+    api: Api | None = Field(default=None, description=_API)
+    """None, in the file: as its gateway says."""
+    stream: Streaming | None = Field(default=None, description=_STREAM)
+    """None, in the file: as the run says. Resolved, it is one: two would be two models."""
+
+    @property
+    def ask(self) -> Ask:
+        """How a resolved model is asked."""
+        return Ask(self.api or "chat", self.stream != (False,))
 
     @model_validator(mode="before")
     @classmethod
@@ -365,6 +395,8 @@ class Settings(Frozen):
         default_factory=dict, validation_alias="assert", description="a mapping such as {ttft_p95_ms: '< 800'}"
     )
     """What each model must keep: `assertions.parse_all` reads it. In the file `assert`."""
+    stream: Streaming = Field(default=(True,), description=_STREAM)
+    """For models that do not say: streams, whole answers, or both."""
     seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="a whole number from 0")
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)
@@ -377,7 +409,9 @@ class FileConfig(Settings):
     gateways: dict[Label, FileGateway] = Field(
         min_length=1, description="a mapping of names to gateways, as in {hub: {base_url: ..., api_key: ...}}"
     )
-    suite: str | None = Field(default=None, description="the path of a suite file (or `prompts:` with a list)")
+    suite: Suites | None = Field(
+        default=None, min_length=1, description="the path of a suite file, or a list of them (or `prompts:` instead)"
+    )
     prompts: list[Any] | None = Field(default=None, description="a list of prompts (or `suite:` with a file)")
 
 
@@ -390,7 +424,7 @@ class Config(Settings):
     gateways: dict[str, Gateway]
     suite: InstanceOf[Suite] = Field(repr=False, exclude=True)
     suite_path: str | None = None
-    """The suite's path as the file says it; None for prompts inside the config."""
+    """The suite's path as the file says it, several with commas; None for prompts inside the config."""
     secrets: InstanceOf[Secrets] = Field(default_factory=Secrets, repr=False, exclude=True)
     from_variables: frozenset[KeyPath] = Field(default=frozenset(), repr=False, exclude=True)
     """Where in the file a `${NAME}` stood."""

@@ -11,8 +11,12 @@ from typing import TYPE_CHECKING
 
 from streambench.parts.conversations import conversations
 from streambench.parts.gateways import gateways
+from streambench.parts.json_form import json_form
 from streambench.parts.money import money
 from streambench.parts.part import Part
+from streambench.parts.reasoning import reasoning
+from streambench.parts.streaming import streaming
+from streambench.parts.tools import tools
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -20,7 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (conversations, gateways, money)
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (
+    conversations,
+    streaming,
+    reasoning,
+    tools,
+    json_form,
+    gateways,
+    money,
+)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 
