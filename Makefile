@@ -1,6 +1,8 @@
 # `make demo` and `make test` are all that a newcomer needs. Only Python 3.11+ and make have to be there.
 #   PYTHON=python3.13   the interpreter that .venv is made with; `make clean` first, or add VENV=.venv-3.13
-#   PYTEST_ARGS='...'   passed on to pytest, say PYTEST_ARGS='-m "not real"' to leave out the real servers
+#   PYTEST_ARGS='...'   passed on to pytest
+#   REAL=no             leaves out the tests with real servers
+#   WORKERS=4           processes that the other tests are shared out to
 #   OTLP=http://...     where the proxy of `make real-stack` sends its spans
 #   SINK_ARGS='...'     passed on to the sink, say SINK_ARGS='--protocol grpc --port 4317'
 #   FUZZ_SECONDS=60     how long `make fuzz` searches; 600 without it
@@ -8,6 +10,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 4
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 NEEDS := streambench needs Python 3.11 or newer
@@ -29,8 +32,10 @@ help:
 demo: $(VENV)/.installed
 	@$(VENV)/bin/streambench run configs/quickstart.yaml
 
+# Real servers are started once and shared, so these tests go one after another. 5: none of the tests asked for is there.
 test: $(VENV)/.installed
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -m "not real" -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) || [ $$? -eq 5 ]
+	@$(if $(filter no,$(REAL)),true,$(PY) -m pytest -m real $(PYTEST_ARGS) || [ $$? -eq 5 ])
 
 check: $(VENV)/.installed
 	@$(PY) -m ruff check .

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from streambench.findings import FINDINGS
@@ -15,7 +15,8 @@ from streambench.health import OUTCOMES
 from streambench.metrics import METRICS, Metric
 
 Statistic = Literal["mean", "p50", "p90", "p95", "p99"]
-Kind = Literal["metric", "error_rate", "goodput", "no", "change"]
+Kind = Literal["metric", "error_rate", "throughput", "goodput", "no", "change"]
+By = Literal["tag", "turn", "length", "prompt"]
 
 STATISTICS: tuple[Statistic, ...] = get_args(Statistic)
 FAILED = "failed"
@@ -23,14 +24,22 @@ FAILED = "failed"
 REGRESSION = "regression"
 BASELINE = "baseline"
 
+OF_GROUPS: Mapping[str, By] = {f"by_{by}": by for by in get_args(By)}
+"""Keys that hold assertions for each of some groups of requests."""
+RATES: Mapping[str, str] = {"request_s": "requests", "system_tok_s": "output tokens"}
+"""What is counted for each key of throughput."""
+
 LATENCY = "`< NUMBER` in ms, as in `< 800`, or `< 10%` for how much worse than a baseline it may be"
 SPEED = "`> NUMBER`, as in `> 40`, or `< 10%` for how much worse than a baseline it may be"
 CHANGE = "how much worse than the baseline it may be, as in 10%"
 SHARE = "`< SHARE`, as in `< 1%`"
 GOODPUT = "`> 2 with ttft_ms < 800, e2e_ms < 5000` a second, or `> 95% with ...` of all requests"
+RATE = "`> NUMBER` a second, as in `> 2`"
+GROUPS = "assertions for each group, as in {chat: {ttft_p95_ms: '< 800'}}; none of them against a baseline"
 BAD = f"a list from {FAILED}, {', '.join(name for name in OUTCOMES if name != 'ok')}, {', '.join(FINDINGS)}"
 KEYS = (
-    "METRIC_STATISTIC as in ttft_p95_ms, error_rate, goodput, no, regression; metrics: "
+    f"METRIC_STATISTIC as in ttft_p95_ms or ttft_p95_with_failures_ms, error_rate, {', '.join(RATES)}, goodput, no, "
+    f"regression, {', '.join(OF_GROUPS)}; metrics: "
     f"{', '.join(metric.name for metric in METRICS)}; statistics: {', '.join(STATISTICS)}"
 )
 
@@ -40,6 +49,14 @@ _METRIC_KEYS: Mapping[str, tuple[Metric, Statistic]] = {
     for statistic in STATISTICS
     for unit in (("", "_ms") if metric.unit == "ms" else ("",))
 }
+_WITH_FAILURES: Mapping[str, tuple[Metric, Statistic]] = {
+    f"{metric.name}_{statistic}_with_failures{unit}": (metric, statistic)
+    for metric in METRICS
+    for statistic in STATISTICS
+    for unit in ("", "_ms")
+    if metric.unit == "ms" and metric.of is not None and metric.better == "lower" and statistic != "mean"
+}
+"""The mean would be infinite with the first failure."""
 _LIMIT = re.compile(r"(?P<operator><=|>=|<|>)?\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|ms|s|tok/s)?", re.ASCII)
 _TEXT = re.compile(r"\s*(?P<key>[\w.]+)\s*(?:[:=]\s*|(?=[<>]))(?P<value>.*)", re.ASCII | re.DOTALL)
 _UNIT_MS = {"ms": 1.0, "s": 1_000.0, None: 1.0}
@@ -72,6 +89,10 @@ class Assertion:
     """Under `no`: outcomes and findings that may not occur."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Of goodput: the most that each metric may be for a request to be good, by column."""
+    with_failures: bool = False
+    """Of a metric: a request that broke counts as one that takes for ever."""
+    group: tuple[By, str] | None = None
+    """Of the requests of one group only, by what they have in common and its name."""
 
     def __str__(self) -> str:
         return f"{self.key}: {self.text}"
@@ -85,6 +106,10 @@ def parse(key: str, value: Any) -> Assertion:
         return _goodput(key, value)
     if key == "no":
         return _no(key, value)
+    if key in RATES:
+        return _rate(key, value)
+    if key in _WITH_FAILURES:
+        return _with_failures(key, value)
     metric, statistic = _metric_of(key)
     text = _text(value, LATENCY if metric.better == "lower" else SPEED)
     operator, number, unit = _limit(text, LATENCY if metric.better == "lower" else SPEED)
@@ -112,6 +137,8 @@ def parse_text(text: str) -> Assertion:
 
 def parse_at(path: tuple[str, ...], value: Any) -> Assertion:
     """One of `entries`. Raises AssertionTextError."""
+    if path[0] in OF_GROUPS:
+        return _of_group(path, value)
     return parse_change(path[1], value) if len(path) > 1 else parse(path[0], value)
 
 
@@ -128,8 +155,18 @@ def entries(stated: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
     for key, value in stated.items():
         if key == REGRESSION and isinstance(value, dict):
             yield from (((key, inner), limit) for inner, limit in value.items() if inner != BASELINE)
+        elif key in OF_GROUPS and isinstance(value, dict):
+            yield from _of_groups(key, value)
         elif key != REGRESSION:
             yield (key,), value
+
+
+def _of_groups(key: str, groups: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, stated in groups.items():
+        if isinstance(stated, dict):
+            yield from (((key, str(name), str(inner)), limit) for inner, limit in stated.items())
+        else:
+            yield (key, str(name)), stated
 
 
 def needs_baseline(assertions: list[Assertion]) -> bool:
@@ -147,6 +184,30 @@ def _metric_of(key: str, *, in_regression: bool = False) -> tuple[Metric, Statis
     if found[0].better is None:
         raise AssertionTextError("has no better and worse", KEYS)
     return found
+
+
+def _of_group(path: tuple[str, ...], value: Any) -> Assertion:
+    if len(path) < 3:
+        raise AssertionTextError("holds no assertions of groups", GROUPS, value)
+    found = parse(path[2], value)
+    if found.kind == "change":
+        raise AssertionTextError("is against a baseline, which groups have none of", GROUPS, value)
+    return replace(found, key=".".join(path), group=(OF_GROUPS[path[0]], path[1]))
+
+
+def _with_failures(key: str, value: Any) -> Assertion:
+    text = _text(value, LATENCY)
+    metric, statistic = _WITH_FAILURES[key]
+    found = _absolute(key, text, (metric, statistic), _limit(text, LATENCY))
+    return replace(found, with_failures=True)
+
+
+def _rate(key: str, value: Any) -> Assertion:
+    text = _text(value, RATE)
+    operator, number, unit = _limit(text, RATE)
+    if operator not in (">", ">=") or unit is not None:
+        raise AssertionTextError("is no such limit", RATE, text)
+    return Assertion(key, text, "throughput", at_least=number)
 
 
 def _absolute(

@@ -103,6 +103,7 @@ swift = run.chunks_of("sim-swift")  # of one model, made when asked for; run.chu
 
 `streambench export RESULTS --to parquet` writes the same tables as files (csv, jsonl, json too). In them categories are
 text. Unknown is `<NA>`, NaN, null or an empty cell; zero is zero. A name ends in its unit: `_ns`, `_ms`, `_s`, `_usd`.
+Groups of requests (by tag, turn, length, prompt) with their estimates: [statistics.md](statistics.md#groups).
 Warm-up and failed requests are in every frame, marked by `warmup` and `outcome`: leave them out of latencies.
 """
 

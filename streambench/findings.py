@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from streambench.health import OUTCOMES, ended_by, of_count
-from streambench.metrics import MIN_CHARACTERS_PER_TOKEN, NS_PER_MS, UNSEEN_TOKENS, streamed_tokens
+from streambench.metrics import MIN_CHARACTERS_PER_TOKEN, NS_PER_MS, UNSEEN_TOKENS, output_of, streamed_tokens
 from streambench.model_names import same_model
 from streambench.records import GENERATED, AttemptRecord, ChunkTimeline, Usage
 
@@ -180,18 +180,18 @@ def _content_filtered(record: AttemptRecord, _: Thresholds) -> str | None:
 
 def _refused(record: AttemptRecord, _: Thresholds) -> str | None:
     pieces = zip(record.timeline.kind, record.timeline.chars, strict=True)
-    chars = sum(count for kind, count in pieces if kind == "x")
+    chars = sum(count for kind, count in pieces if kind == "x") if "x" in record.timeline.kind else 0
     if chars:
         return f"the model declined in {chars} characters of refusal"
     return _finished_by(record, frozenset({"refusal"}), "the model declined")
 
 
 def _buffered(record: AttemptRecord, thresholds: Thresholds) -> str | None:
-    line = record.timeline
-    at = [offset for offset, kind in zip(line.offset_ns, line.kind, strict=True) if kind in GENERATED]
+    output = output_of(record.timeline)
+    at = output.at_ns
     if len(at) < thresholds.min_chunks or not _ended_itself(record):
         return None
-    reads = len(_in_reads(line))
+    reads = len(set(output.read))
     if reads <= thresholds.buffered_reads:
         return f"{len(at)} chunks of output came in {of_count(reads, 'read')}, so the gaps between them are unknown"
     span, wait = (at[-1] - at[0]) / NS_PER_MS, at[-1] / NS_PER_MS
@@ -202,9 +202,9 @@ def _buffered(record: AttemptRecord, thresholds: Thresholds) -> str | None:
 
 def _coalesced(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     """Not told of a buffered stream, which is the same and worse."""
-    in_reads = _in_reads(record.timeline)
-    chunks = sum(in_reads.values())
-    shared = sum(count for count in in_reads.values() if count > 1)
+    output = output_of(record.timeline)
+    chunks = len(output.read)
+    shared = sum(count for count in Counter(output.read).values() if count > 1) if output.shares_reads else 0
     if chunks < thresholds.min_chunks or shared <= thresholds.coalesced_share * chunks:
         return None
     if _buffered(record, thresholds) is not None:
@@ -361,18 +361,15 @@ def _chunks(line: ChunkTimeline) -> int:
     return sum(map(line.kind.count, GENERATED))
 
 
-def _in_reads(line: ChunkTimeline) -> Counter[int]:
-    """Generated chunks of each read that carried any."""
-    return Counter(read for read, kind in zip(line.read, line.kind, strict=True) if kind in GENERATED)
-
-
 def stalls(record: AttemptRecord, thresholds: Thresholds) -> list[Stall]:
     """The attempt's, in order of time; our own lag is no stall, where it can be in a stamp."""
     line = record.timeline
-    rows = enumerate(zip(line.offset_ns, line.kind, line.read, strict=True))
-    generated = [(at, read, index) for index, (at, kind, read) in rows if kind in GENERATED]
     lag = 0 if record.stamps == "kernel" else record.client_lag_ns or 0
     limit = thresholds.stall_ms * NS_PER_MS
+    if max(output_of(line).steps, default=0) - lag <= limit:
+        return []
+    rows = enumerate(zip(line.offset_ns, line.kind, line.read, strict=True))
+    generated = [(at, read, index) for index, (at, kind, read) in rows if kind in GENERATED]
     return [
         Stall(later - earlier, before, later, index)
         for before, ((earlier, read, _), (later, next_read, index)) in enumerate(pairwise(generated), start=1)

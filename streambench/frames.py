@@ -6,6 +6,7 @@ in its view's unit (float, NaN where unknown). Warm-up and simulated rows are ma
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,18 @@ from typing import Any, Literal, TypeAlias
 
 import pandas as pd
 
-from streambench.findings import findings, thresholds_of
+from streambench.findings import Thresholds, findings, thresholds_of
 from streambench.health import OUTCOMES, judge
-from streambench.metrics import METRICS, NS_PER_MS, Metric, chunk_gaps, known_gaps, streamed_tokens
+from streambench.metrics import (
+    METRICS,
+    NS_PER_MS,
+    Metric,
+    chunk_gaps,
+    known_gaps,
+    of_the_last,
+    output_of,
+    streamed_tokens,
+)
 from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
 
 Frame: TypeAlias = pd.DataFrame
@@ -51,8 +61,14 @@ def _failure(name: str, dtype: Dtype) -> Column:
     return Column(f"failure_{name}", dtype, lambda record, _: getattr(record.failure or record.error_frame, name, None))
 
 
+@of_the_last
 def _findings(record: AttemptRecord, header: RunHeader) -> list[str]:
-    return [found.name for found in findings(record, thresholds_of(header.config))]
+    return [found.name for found in findings(record, _thresholds(header))]
+
+
+@of_the_last
+def _thresholds(header: RunHeader) -> Thresholds:
+    return thresholds_of(header.config)
 
 
 def _started_wall_ns(record: AttemptRecord, header: RunHeader) -> int:
@@ -106,7 +122,7 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _fact("body_bytes", "Int64"),
     _fact("reads", "Int64"),
     Column("chunks", "Int64", lambda record, _: len(record.timeline.kind)),
-    Column("generated_chunks", "Int64", lambda record, _: sum(kind in GENERATED for kind in record.timeline.kind)),
+    Column("generated_chunks", "Int64", lambda record, _: len(output_of(record.timeline).at_ns)),
     Column("gaps_known", "Int64", lambda record, _: len(known_gaps(record.timeline))),
     Column("gaps_unknown", "Int64", lambda record, _: chunk_gaps(record.timeline).count(None)),
     Column("chars", "Int64", lambda record, _: sum(record.timeline.chars)),
@@ -133,11 +149,20 @@ SCALARS: tuple[Metric, ...] = tuple(metric for metric in METRICS if metric.of is
 
 def attempts_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
     """One row an attempt, in the journal's order: ATTEMPT_COLUMNS, then one float column for each of SCALARS."""
-    rows = list(records)
-    columns = {column.name: _series(column, rows, header) for column in ATTEMPT_COLUMNS}
-    for metric in SCALARS:
-        columns[metric.column] = pd.Series([metric.value(record) for record in rows], dtype="float64")
-    return pd.DataFrame(columns)
+    facts: list[list[Any]] = [[] for _ in ATTEMPT_COLUMNS]
+    numbers = [array("d") for _ in SCALARS]
+    # record by record, as what several columns ask of one is kept until the next
+    for record in records:
+        for column, values in zip(ATTEMPT_COLUMNS, facts, strict=True):
+            values.append(column.read(record, header))
+        for metric, found in zip(SCALARS, numbers, strict=True):
+            value = metric.value(record)
+            found.append(math.nan if value is None else value)
+    columns = {
+        column.name: _series(column, values, header) for column, values in zip(ATTEMPT_COLUMNS, facts, strict=True)
+    }
+    metrics = {metric.column: pd.Series(found, dtype="float64") for metric, found in zip(SCALARS, numbers, strict=True)}
+    return pd.DataFrame(columns | metrics)
 
 
 def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
@@ -168,7 +193,12 @@ def chunks_frame(records: Iterable[AttemptRecord], header: RunHeader, model: str
     """
     rows = [record for record in records if model is None or record.ticket.model == model]
     lines = [record.timeline for record in rows]
-    owners = pd.DataFrame({column.name: _series(column, rows, header) for column in CHUNK_OWNER})
+    owners = pd.DataFrame(
+        {
+            column.name: _series(column, [column.read(record, header) for record in rows], header)
+            for column in CHUNK_OWNER
+        }
+    )
     lengths = pd.Series([len(line.kind) for line in lines], dtype="int64")
     frame = owners.loc[owners.index.repeat(lengths)].reset_index(drop=True)
     for name, dtype, column in CHUNK_COLUMNS:
@@ -204,8 +234,7 @@ def mean_and_quantiles(values: Sequence[float] | array[float], shares: Sequence[
     return float(sample.mean()), [float(found) for found in sample.quantile(list(shares), interpolation="linear")]
 
 
-def _series(column: Column, rows: Sequence[AttemptRecord], header: RunHeader) -> pd.Series[Any]:
-    values = [column.read(record, header) for record in rows]
+def _series(column: Column, values: list[Any], header: RunHeader) -> pd.Series[Any]:
     if column.dtype == "category":
         found: Any = _categories(column, values, header)
         place = {value: code for code, value in enumerate(found)}

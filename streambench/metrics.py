@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from itertools import compress
+from operator import is_, sub
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from streambench.clock import NS
 from streambench.records import ANSWER, GENERATED, AttemptRecord, ChunkTimeline
@@ -65,6 +66,54 @@ class Price:
     output: float
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def of_the_last(find: Callable[P, T]) -> Callable[P, T]:
+    """Keeps the answer for what it was asked of last: a reader asks many things of one record before the next.
+
+    Told apart by identity, so for what never changes; called without keywords.
+    """
+    kept: tuple[tuple[Any, ...], T] | None = None
+
+    def found(*asked: P.args, **_: P.kwargs) -> T:
+        nonlocal kept
+        last = kept
+        if last is None or not all(map(is_, last[0], asked)):
+            last = kept = (asked, find(*asked))  # type: ignore[call-arg]  # there are no keywords
+        return last[1]
+
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The generated chunks of a timeline, in order; `steps` is the time from each to the next, known or not."""
+
+    at_ns: tuple[int, ...]
+    read: tuple[int, ...]
+    steps: tuple[int, ...]
+
+    @property
+    def shares_reads(self) -> bool:
+        return len(set(self.read)) < len(self.read)
+
+
+_MARKS = bytes(chr(code) in GENERATED for code in range(256))
+
+
+@of_the_last
+def output_of(timeline: ChunkTimeline) -> Output:
+    """What the metrics and findings of a stream are made of. Raises ValueError where the columns differ in length."""
+    if not len(timeline.offset_ns) == len(timeline.kind) == len(timeline.read):
+        raise ValueError("the timeline's columns differ in length")
+    # In C throughout: a run may have thirty million chunks.
+    marks = timeline.kind.encode("ascii", "replace").translate(_MARKS)
+    at = tuple(compress(timeline.offset_ns, marks))
+    return Output(at, tuple(compress(timeline.read, marks)), tuple(map(sub, at[1:], at)))
+
+
 def first_arrival_ns(timeline: ChunkTimeline, kinds: frozenset[str]) -> int | None:
     """Offset of the first chunk of these kinds; an upper bound where later chunks share its read."""
     return next((at for at, kind in zip(timeline.offset_ns, timeline.kind, strict=True) if kind in kinds), None)
@@ -76,6 +125,7 @@ def last_arrival_ns(timeline: ChunkTimeline, kinds: frozenset[str]) -> int | Non
     return next((at for at, kind in backwards if kind in kinds), None)
 
 
+@of_the_last
 def chunk_gaps(timeline: ChunkTimeline) -> list[int | None]:
     """Time since the generated chunk before, one entry for each but the first; None where it was not observed.
 
@@ -83,14 +133,15 @@ def chunk_gaps(timeline: ChunkTimeline) -> list[int | None]:
     the last arrived at some unknown moment before the stamp, so neither the gap into that read nor those inside it are
     known; the gap out of it is, as its last chunk's stamp is exact.
     """
-    generated = _generated(timeline)
-    in_read = Counter(read for _, read in generated)
-    return [
-        later_at - earlier_at if in_read[later_read] == 1 else None
-        for (earlier_at, _), (later_at, later_read) in pairwise(generated)
-    ]
+    output = output_of(timeline)
+    if not output.shares_reads:
+        return list(output.steps)
+    in_read = Counter(output.read)
+    counts = map(in_read.__getitem__, output.read[1:])
+    return [step if count == 1 else None for step, count in zip(output.steps, counts, strict=True)]
 
 
+@of_the_last
 def known_gaps(timeline: ChunkTimeline) -> list[int]:
     """The gaps that were observed."""
     return [gap for gap in chunk_gaps(timeline) if gap is not None]
@@ -113,12 +164,6 @@ def cost_usd(record: AttemptRecord, price: Price) -> float | None:
     return (usage.input * price.input + usage.output * price.output) / 1_000_000
 
 
-def _generated(timeline: ChunkTimeline) -> list[tuple[int, int]]:
-    """(offset, read) of each generated chunk."""
-    rows = zip(timeline.offset_ns, timeline.kind, timeline.read, strict=True)
-    return [(at, read) for at, kind, read in rows if kind in GENERATED]
-
-
 def _first_chunk(record: AttemptRecord) -> int | None:
     return record.timeline.offset_ns[0] if record.timeline.offset_ns else None
 
@@ -138,13 +183,11 @@ def _response_time(record: AttemptRecord) -> int | None:
 
 def _pace(record: AttemptRecord) -> tuple[int, int] | None:
     """(ns from the first generated chunk to the last, tokens after the first); None where either is unknown."""
-    generated, tokens = _generated(record.timeline), streamed_tokens(record)
-    if tokens is None or tokens < 2 or not generated or _more_than_came(tokens, record):
+    output, tokens = output_of(record.timeline), streamed_tokens(record)
+    if tokens is None or tokens < 2 or not output.at_ns or _more_than_came(tokens, record):
         return None
-    (first_at, first_read), (last_at, last_read) = generated[0], generated[-1]
-    if first_read == last_read or last_at <= first_at:
-        return None
-    return last_at - first_at, tokens - 1
+    took_ns = output.at_ns[-1] - output.at_ns[0]
+    return (took_ns, tokens - 1) if took_ns > 0 and output.read[0] != output.read[-1] else None
 
 
 def _more_than_came(tokens: int, record: AttemptRecord) -> bool:
@@ -163,8 +206,9 @@ def _output_tok_s(record: AttemptRecord) -> float | None:
 
 
 def _longest_gap(record: AttemptRecord) -> int | None:
-    reads = [at for at, _ in {read: (at, read) for at, read in _generated(record.timeline)}.values()]
-    return max((later - earlier for earlier, later in pairwise(reads)), default=None)
+    output = output_of(record.timeline)
+    ends = tuple(dict(zip(output.read, output.at_ns, strict=True)).values())  # of each read, its last chunk's
+    return max(map(sub, ends[1:], ends), default=None)
 
 
 def _connect(record: AttemptRecord) -> int | None:

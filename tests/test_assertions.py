@@ -33,6 +33,9 @@ def test_the_statistics_are_those_of_the_estimates() -> None:
         ("goodput: > 2 with ttft_ms < 800, e2e < 5s", "goodput", None, 2),
         ("goodput: > 95% with ttft_ms < 800", "goodput", None, 0.95),
         ("no: truncated, buffered", "no", None, None),
+        ("request_s: > 2", "throughput", None, 2),
+        ("system_tok_s > 100", "throughput", None, 100),
+        ("ttft_p95_with_failures_ms: < 0.8s", "metric", 800, None),
     ],
 )
 def test_a_text_is_read(text: str, kind: str, at_most: float | None, at_least: float | None) -> None:
@@ -77,6 +80,9 @@ def test_every_metric_can_be_asserted(metric: str) -> None:
         ("no", "ok", "is no outcome"),
         ("no", [], "names nothing"),
         ("no", ["\x1b[31m"], "is no outcome"),
+        ("request_s", "< 2", "no such limit"),
+        ("ttft_p95_with_failures", "< 10%", "another unit"),
+        ("ttft_mean_with_failures", "< 3", "is no metric"),
     ],
 )
 def test_what_is_none_is_told(key: str, value: Any, message: str) -> None:
@@ -92,6 +98,25 @@ def test_a_configs_mapping_has_its_baseline() -> None:
     assert [str(each) for each in found] == ["error_rate: < 1%", "regression.ttft_p50: 10%"]
     assert baseline == "before"
     assert needs_baseline(found)
+
+
+def test_groups_have_assertions_of_their_own() -> None:
+    """By tag, turn, length or prompt."""
+    found, _ = parse_all({"by_tag": {"chat": {"ttft_p95_ms": "< 800", "error_rate": "< 1%"}, 7: {"no": ["failed"]}}})
+    assert [str(each) for each in found] == [
+        "by_tag.chat.ttft_p95_ms: < 800",
+        "by_tag.chat.error_rate: < 1%",
+        "by_tag.7.no: failed",
+    ]
+    assert [each.group for each in found] == [("tag", "chat"), ("tag", "chat"), ("tag", "7")]
+
+
+@pytest.mark.parametrize("stated", ["< 3", {"chat": "< 3"}, {"chat": {"ttft_p50": "10%"}}, {"chat": {"speed": "< 3"}}])
+def test_what_is_no_assertion_of_a_group_is_told(stated: Any) -> None:
+    """With what is accepted instead."""
+    with pytest.raises(AssertionTextError) as caught:
+        parse_all({"by_tag": stated})
+    assert caught.value.accepted
 
 
 def test_the_example_in_the_docs_is_read() -> None:

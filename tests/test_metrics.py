@@ -222,7 +222,7 @@ def test_the_glossary_is_the_table() -> None:
 
 def test_a_timeline_with_columns_of_unlike_length_is_refused() -> None:
     """Rather than paired wrongly."""
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="differ in length"):
         chunk_gaps(ChunkTimeline(offset_ns=(1, 2), kind="c", chars=(1,), read=(0,)))
 
 
@@ -234,3 +234,11 @@ def test_tokens_that_cannot_be_in_the_text_make_no_speed() -> None:
         metric = next(metric for metric in METRICS if metric.name == name)
         assert metric.value(invented) is None
         assert metric.value(plausible) is not None
+
+
+def test_what_is_kept_of_one_timeline_is_never_told_of_another() -> None:
+    """Two that are alike but for one arrival, asked for in turns."""
+    one, other = make_timeline("ccc", (100, 120, 150)), make_timeline("ccc", (100, 120, 151))
+    for _ in range(2):
+        assert chunk_gaps(one) == [20 * MS, 30 * MS]
+        assert chunk_gaps(other) == [20 * MS, 31 * MS]

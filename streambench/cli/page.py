@@ -10,12 +10,13 @@ import click
 from streambench.errors import StreambenchError
 
 if TYPE_CHECKING:
+    from streambench.report import Board
     from streambench.results import Run
 
 option = click.option("--no-report", is_flag=True, help="Write no report.html at the end.")
 
 
-def told(run: Run, path: Path, trace_url: str | None = None) -> None:
+def told(run: Run, path: Path, trace_url: str | None = None) -> Board:
     """Writes the page, then prints the verdict and where the page is. Raises InputError, DiskError."""
     from streambench.report import board, headline, tell, write_page
 
@@ -23,6 +24,7 @@ def told(run: Run, path: Path, trace_url: str | None = None) -> None:
     write_page(run, path, found, trace_url)
     tell(headline(found, run.header))
     click.echo(f"Report: {path}")
+    return found
 
 
 def at_the_end(run: Run, folder: Path, *, aloud: bool) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import page
+from streambench.cli import gate, page
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.results import Run
+    from streambench.stats import By
 
 
 @click.command()
@@ -31,12 +33,26 @@ if TYPE_CHECKING:
     metavar="PATTERN",
     help="Link each request to its trace, as in https://traces.example/trace/{trace_id}.",
 )
-def report(results: tuple[Path, ...], output: Path | None, *, markdown: bool, trace_url: str | None) -> int:
+@click.option(
+    "--by",
+    "groupings",
+    multiple=True,
+    type=click.Choice(["tag", "turn", "length", "prompt"]),
+    help="Print estimates for each group of requests too; may be given often. The page has those that tell something.",
+)
+def report(
+    results: tuple[Path, ...],
+    output: Path | None,
+    *,
+    markdown: bool,
+    trace_url: str | None,
+    groupings: tuple[By, ...],
+) -> int:
     """Write one self-contained page for each run in RESULTS: who is fastest, who breaks, and how sure that is.
 
     Also of a run that was killed, or still goes on: its page says so.
     """
-    from streambench.report import PAGE, check_trace_url
+    from streambench.report import PAGE, check_trace_url, grouping, groups_terminal
     from streambench.results import load
 
     if output is not None and len(results) > 1:
@@ -47,17 +63,20 @@ def report(results: tuple[Path, ...], output: Path | None, *, markdown: bool, tr
         for warning in run.warnings:
             click.echo(f"warning: {warning}", err=True)
         if markdown:
-            _markdown(run, output)
+            _markdown(run, output, groupings)
         else:
-            page.told(run, output or folder / PAGE, trace_url)
+            found = page.told(run, output or folder / PAGE, trace_url)
+            for by in groupings:
+                gate.say(f"\n{groups_terminal(grouping(run, found, by), gate.width())}")
     return 0
 
 
-def _markdown(run: Run, output: Path | None) -> None:
-    from streambench.report import render_markdown
+def _markdown(run: Run, output: Path | None, groupings: Sequence[By]) -> None:
+    from streambench.report import board, grouping, groups_markdown, render_markdown
     from streambench.results import write_whole
 
-    text = render_markdown(run)
+    found = board(run)
+    text = "\n".join([render_markdown(run, found), *(groups_markdown(grouping(run, found, by)) for by in groupings)])
     if output is None:
         click.echo(text)
         return

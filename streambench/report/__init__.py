@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
     from streambench.report.grid import markdown_text
+    from streambench.report.groups import grouping, groups_markdown, groups_terminal
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
@@ -48,6 +49,9 @@ __all__ = [
     "doubts_markdown",
     "doubts_terminal",
     "exit_code",
+    "grouping",
+    "groups_markdown",
+    "groups_terminal",
     "headline",
     "inert",
     "junit_xml",
@@ -73,6 +77,7 @@ __all__ = [
 _HOMES = {
     "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
     "grid": ("markdown_text",),
+    "groups": ("grouping", "groups_markdown", "groups_terminal"),
     "lane": ("lane_text",),
     "standings": ("Board", "board"),
     "sentences": ("Line", "headline"),

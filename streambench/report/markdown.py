@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from streambench.report.names import safe
-from streambench.report.page import alerts
+from streambench.report.page import alerts, doubts_shown
 from streambench.report.sentences import headline
 from streambench.report.standings import COLUMNS, Board, board
-from streambench.report.tables import Cell, leaderboard
+from streambench.report.tables import Cell, leaderboard, objective_text, usage_rows
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -26,7 +26,11 @@ def render_markdown(run: Run, found: Board | None = None) -> str:
     parts.append("\n".join(f"- **{line.question}**: {plain(line.answer)}" for line in headline(found, run.header)))
     if found.rows:
         parts.append(_table(found))
+        parts.append(_throughput(found, run))
     parts.append("Each number with its 95 % interval; a dash is unknown, or needs a larger sample.")
+    doubted = [f"- {plain(doubt['kind'])}: {plain(doubt['why'])}" for doubt in doubts_shown(run, found)]
+    if doubted:
+        parts.append("\n".join(["Before this run is quoted:", "", *doubted]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -39,6 +43,17 @@ def _table(found: Board) -> str:
         cells = [each["ok"], *each["cells"], *([each["cost"]] if shown["priced"] else [])]
         rows.append([plain(each["place"]), name, *(_cell(cell) for cell in cells)])
     return "\n".join(_row(row) for row in rows)
+
+
+def _throughput(found: Board, run: Run) -> str:
+    objective = objective_text(run.header)
+    good = [f"good ({objective})", "good/s"] if objective else []
+    heads = ["model", "requests/s", "output tokens/s", *good]
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    for each in usage_rows(found, run):
+        cells = [each["request_s"], each["token_s"], *([_cell(each["good"]), each["goodput"]] if good else [])]
+        rows.append([plain(each["name"]), *cells])
+    return "\n".join(["Over the measured window, which the models shared:", "", *map(_row, rows)])
 
 
 def _row(cells: Sequence[str]) -> str:

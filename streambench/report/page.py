@@ -26,13 +26,15 @@ from streambench.health import OUTCOMES
 from streambench.metrics import METRICS
 from streambench.records import KINDS
 from streambench.report import explorer as requests
+from streambench.report.groups import telling_groupings
 from streambench.report.names import lines_of, safe
 from streambench.report.sentences import headline, percent
 from streambench.report.standings import Board, board
-from streambench.report.tables import leaderboard, matrices, usage_rows
+from streambench.report.tables import leaderboard, matrices, objective_text, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
 from streambench.results import write_whole
+from streambench.verdicts import DOUBTS, doubts
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -71,7 +73,10 @@ def render_page(run: Run, found: Board | None = None, trace_url: str | None = No
         outcomes=_outcomes(found),
         examples=_examples(found),
         findings=_findings(found),
+        groupings=list(telling_groupings(run, found)),
+        doubts=doubts_shown(run, found),
         usage=usage_rows(found, run),
+        objective=objective_text(run.header),
         explorer=picked,
         static=[_static(one, names) for one in picked.worst],
         data=requests.to_script(
@@ -154,6 +159,12 @@ def alerts(run: Run, found: Board) -> Iterator[str]:
     if skipped:
         more = len(run.warnings) - len(skipped)
         yield f"Of the journal: {'; '.join(skipped)}{f'; and {more} more' if more else ''}."
+
+
+def doubts_shown(run: Run, found: Board) -> list[dict[str, str]]:
+    """What speaks against quoting the run, as `check` has it."""
+    comparisons = found.comparisons["ttft_ms"]
+    return [{"kind": DOUBTS[doubt.kind], "why": safe(doubt.why, 400)} for doubt in doubts(run, comparisons=comparisons)]
 
 
 @dataclass(frozen=True, slots=True)

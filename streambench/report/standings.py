@@ -11,12 +11,14 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Literal
 
 from streambench import stats
+from streambench.health import judge
 from streambench.metrics import METRICS, NS_PER_MS, known_gaps
 from streambench.parts import Part, parts_of
-from streambench.records import final_attempts
+from streambench.records import AttemptRecord, final_attempts
 from streambench.report.names import shown_names
 from streambench.report.summary import ModelSummary, Summary, summarise
 from streambench.stats import Comparison, Estimate, Place, Sample, Statistic
@@ -158,12 +160,12 @@ def board(run: Run, summary: Summary | None = None) -> Board:
     )
 
 
-def _estimates(part: Frame, gaps: tuple[Sequence[float], Sequence[str]], seed: int) -> dict[str, Estimate]:
+def _estimates(part: Frame, gaps: Gaps, seed: int) -> dict[str, Estimate]:
     samples = _samples(part, gaps)
     return {column.key: stats.estimate(samples[column.metric], column.statistic, abs(seed)) for column in COLUMNS}
 
 
-def _samples(part: Frame, gaps: tuple[Sequence[float], Sequence[str]]) -> dict[str, Sample]:
+def _samples(part: Frame, gaps: Gaps) -> dict[str, Sample]:
     fine = part[part["outcome"] == "ok"]
     asked = part[part["outcome"] != "cancelled"]
     samples = {
@@ -171,7 +173,7 @@ def _samples(part: Frame, gaps: tuple[Sequence[float], Sequence[str]]) -> dict[s
         for metric in dict.fromkeys(column.metric for column in COLUMNS)
         if metric not in (GAP, WITH_FAILURES)
     }
-    samples[GAP] = stats.sample(gaps[0], gaps[1] if len(gaps[1]) else [])
+    samples[GAP] = stats.sample(gaps[0], gaps[1])
     samples[WITH_FAILURES] = stats.sample(
         asked["ttft_ms"].to_numpy(dtype=float),
         asked["prompt_id"].astype(str).to_numpy(dtype=str),
@@ -180,18 +182,26 @@ def _samples(part: Frame, gaps: tuple[Sequence[float], Sequence[str]]) -> dict[s
     return samples
 
 
-def _gaps(run: Run) -> dict[str, tuple[array[float], list[str]]]:
-    """Model to its observed gaps in ms, and the prompt of each."""
-    from streambench.health import judge
+Gaps = tuple[Sequence[float], Sequence[int]]
+"""Observed gaps in ms, and the number of each one's prompt, in the order of their names."""
 
-    found: dict[str, tuple[array[float], list[str]]] = {}
-    for record in final_attempts(record for record in run.records if record.ticket.phase == "measure"):
-        if judge(record) == "ok":
-            values, prompts = found.setdefault(record.ticket.model, (array("d"), []))
-            gaps = known_gaps(record.timeline)
-            values.extend(gap / NS_PER_MS for gap in gaps)
-            prompts.extend([record.ticket.prompt_id] * len(gaps))
-    return found
+
+def _gaps(run: Run) -> dict[str, Gaps]:
+    """By model."""
+    fine = [record for record in _last_of_each(run) if judge(record) == "ok"]
+    prompts = {name: number for number, name in enumerate(sorted({record.ticket.prompt_id for record in fine}))}
+    found: dict[str, tuple[array[float], array[int]]] = {}
+    for record in fine:
+        values, numbers = found.setdefault(record.ticket.model, (array("d"), array("q")))
+        gaps = known_gaps(record.timeline)
+        values.extend(gap / NS_PER_MS for gap in gaps)
+        numbers.extend(repeat(prompts[record.ticket.prompt_id], len(gaps)))
+    return dict(found)
+
+
+def _last_of_each(run: Run) -> list[AttemptRecord]:
+    """Of each measured request the attempt that decides."""
+    return final_attempts(record for record in run.records if record.ticket.phase == "measure")
 
 
 def _compared(

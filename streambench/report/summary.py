@@ -224,7 +224,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
         requests=len(requests),
         attempts=len(measured),
         outcomes=_count_outcomes(outcome for _, outcome in requests),
-        metrics={metric.column: estimate(array("d", _sample(metric.values, fine))) for metric in METRICS},
+        metrics={column: estimate(values) for column, values in _samples(fine).items()},
         usage=_tokens(measured),
         cost_usd=_cost(measured, _price(entry)),
         left_out=len(requests) - len(fine),
@@ -249,8 +249,13 @@ def estimate(values: Sequence[float] | array[float]) -> Estimate:
     return Estimate(n=len(values), mean=mean, **carried)
 
 
-def _sample(values: Any, records: Iterable[AttemptRecord]) -> Iterable[float]:
-    return (value for record in records for value in values(record))
+def _samples(records: Iterable[AttemptRecord]) -> dict[str, array[float]]:
+    """The values of every metric, by its column."""
+    samples = {metric.column: array("d") for metric in METRICS}
+    for record in records:
+        for metric in METRICS:
+            samples[metric.column].extend(metric.values(record))
+    return samples
 
 
 def _count_outcomes(outcomes: Iterable[Outcome]) -> dict[Outcome, int]:

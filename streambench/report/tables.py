@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from streambench import stats
+from streambench.assertions import AssertionTextError, parse_all
 from streambench.metrics import METRICS
 from streambench.report.standings import COLUMNS, UNITS, Board, Row
 from streambench.report.text import DASH, number, usd
 from streambench.stats import Comparison, Estimate
 
 if TYPE_CHECKING:
+    from streambench.frames import Frame
+    from streambench.records import RunHeader
     from streambench.results import Run
 
 IN_MATRIX = 12
@@ -67,7 +70,11 @@ def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _ok(row: Row) -> Cell:
-    found = stats.share(row.model.ok, row.model.requests)
+    return share_cell(stats.share(row.model.ok, row.model.requests))
+
+
+def share_cell(found: stats.Share) -> Cell:
+    """`46/50` with the share's interval."""
     if found.value is None or found.low is None or found.high is None:
         return Cell("0/0", "none measured", None)
     return Cell(f"{found.k}/{found.n}", f"{100 * found.low:.0f} to {100 * found.high:.0f}\u00a0%", found.value)
@@ -141,18 +148,19 @@ def _p(pair: Comparison) -> str:
 
 
 def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
-    """Tokens, money and throughput of each model over the measured window."""
+    """Tokens, money and throughput of each model over the measured window; goodput where there is an objective."""
     requests = run.requests
     measured = requests[~requests["warmup"].astype(bool)]
-    starts = measured["start_at_ns"].to_numpy(dtype=float, na_value=math.nan) / 1e6
-    ends = starts + measured["ended_ns"].to_numpy(dtype=float, na_value=math.nan) / 1e6
+    starts, ends = _times_ms(measured)
+    tokens = measured["output_tokens"].to_numpy(dtype=float, na_value=math.nan)
     one_part = len(set(measured["segment"].tolist())) <= 1
     window = (float(starts.min()), float(ends.max())) if len(starts) and one_part else None
+    limits = objective(run.header)
+    good = stats.good_requests(measured["outcome"] == "ok", {name: measured[name] for name in limits}, limits)
     rows = []
     for row in board.rows:
         mine = (measured["model"] == row.model.model).to_numpy(dtype=bool)
-        tokens = measured["output_tokens"].to_numpy(dtype=float, na_value=math.nan)[mine]
-        rates = stats.throughput(starts[mine], ends[mine], tokens, window_ms=window) if window else None
+        rates = stats.throughput(starts[mine], ends[mine], tokens[mine], good[mine], window) if window else None
         usage, cost = row.model.usage, row.model.cost_usd
         rows.append(
             {
@@ -162,10 +170,40 @@ def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
                 "priced": _cost(row) if cost.priced is not None else Cell(DASH),
                 "stated": usd(cost.stated),
                 "request_s": number(rates.request_s if rates else None),
-                "token_s": number(rates.system_tok_s if rates else None),
+                "token_s": _token_rate(rates),
+                "good": share_cell(stats.share(int(good[mine].sum()), row.asked)),
+                "goodput": number(rates.goodput if rates else None),
             }
         )
     return rows
+
+
+def _times_ms(requests: Frame) -> tuple[Any, Any]:
+    """Starts and ends on one clock, of one part of a run."""
+    starts, took = (
+        requests[name].to_numpy(dtype=float, na_value=math.nan) / 1e6 for name in ("start_at_ns", "ended_ns")
+    )
+    return starts, starts + took
+
+
+def _token_rate(rates: stats.Throughput | None) -> str:
+    if rates is None or rates.system_tok_s is None:
+        return DASH
+    return f"{'>= ' if rates.tokens_unknown else ''}{number(rates.system_tok_s)}"
+
+
+def objective(header: RunHeader) -> Mapping[str, float]:
+    """What makes a request good, by the `goodput` that the run's config asserts: the most of each column."""
+    try:
+        stated, _ = parse_all(header.config.get("assertions") or {})
+    except AssertionTextError:
+        return {}
+    return next((each.limits for each in stated if each.kind == "goodput"), {})
+
+
+def objective_text(header: RunHeader) -> str:
+    """`TTFT up to 800 ms and E2E up to 5000 ms`."""
+    return " and ".join(f"{_LABELS[name]} up to {limit:g} ms" for name, limit in objective(header).items())
 
 
 def _count(tokens: int | None) -> str:

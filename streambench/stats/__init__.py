@@ -16,6 +16,7 @@ from streambench.stats.estimates import (
     sample,
     share,
 )
+from streambench.stats.groups import GROUPED, GROUPINGS, By, Group, group_estimates, group_names, groups_of
 from streambench.stats.paired import (
     Comparison,
     Pairs,
@@ -44,15 +45,19 @@ from streambench.stats.throughput import Throughput, good_requests, throughput
 from streambench.stats.wording import PHRASES, in_words
 
 __all__ = [
+    "GROUPED",
+    "GROUPINGS",
     "INTERVAL_NEEDED",
     "MIN_PROMPTS",
     "NEEDED",
     "PHRASES",
     "STATISTICS",
+    "By",
     "Change",
     "Comparison",
     "Decision",
     "Estimate",
+    "Group",
     "Pairs",
     "Place",
     "Sample",
@@ -73,6 +78,9 @@ __all__ = [
     "estimate",
     "estimates",
     "good_requests",
+    "group_estimates",
+    "group_names",
+    "groups_of",
     "holm",
     "in_flight",
     "in_words",

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from streambench.stats.normal import normal_quantile, normal_share, t_quantile
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Singles: TypeAlias = npt.NDArray[np.float32]
 Statistic = Literal["mean", "p50", "p90", "p95", "p99"]
 
 STATISTICS: Mapping[Statistic, float | None] = {"mean": None, "p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -43,6 +44,7 @@ MAX_CUTS = 4_096
 LEAST_ERROR = 0.1
 """A resample's standard error, as a share of the sample's, is never taken to be less."""
 _BATCH = 1_000
+_BLOCK = 64
 _NOTHING = 1e-12
 """A share this small is rounding."""
 
@@ -188,9 +190,9 @@ def ordered_ends(draws: Floats, shares: tuple[float, float]) -> tuple[float, flo
 
 def resampled_quantiles(of: Sample, level: float, drawn: Floats) -> Floats:
     """The linear quantile of each resample (`drawn` is that of `resampled`), shape (B,)."""
-    cuts, counts = _cut(of)
+    cuts, up_to = _cut(of)
     batches = [drawn[at : at + _BATCH].astype(np.float32) for at in range(0, len(drawn), _BATCH)]
-    return np.concatenate([_quantiles(cuts, np.cumsum(batch @ counts, axis=1), level) for batch in batches])
+    return np.concatenate([_quantiles(cuts, up_to, batch, level) for batch in batches])
 
 
 def share_parts(of: Sample, value: float) -> Floats:
@@ -254,32 +256,35 @@ def _mean_interval(of: Sample, mean: float, drawn: Floats) -> tuple[float, float
 # --- resampled percentiles
 
 
-def _cut(of: Sample) -> tuple[Floats, npt.NDArray[np.float32]]:
-    """Cut values (K,), ascending, and how many values each prompt has up to each cut from the one before (G, K)."""
+def _cut(of: Sample) -> tuple[Floats, Singles]:
+    """Cut values (K,), ascending, and how many values each prompt has up to each cut (G, K)."""
     k = min(of.n, MAX_CUTS)
     ends = np.arange(1, k + 1) * of.n // k
     bins = np.searchsorted(ends, np.arange(of.n), side="right")
     counts = np.zeros((of.prompts, k), dtype=np.float32)
     np.add.at(counts, (of.clusters, bins), 1)
-    return of.values[ends - 1], counts
+    return of.values[ends - 1], np.cumsum(counts, axis=1, out=counts)  # whole numbers, so exact
 
 
-def _quantiles(cuts: Floats, up_to: npt.NDArray[np.float32], level: float) -> Floats:
-    """`up_to` (B, K) counts each resample's values up to each cut."""
-    position = (up_to[:, -1].astype(np.float64) - 1) * level
+def _quantiles(cuts: Floats, up_to: Singles, drawn: Singles, level: float) -> Floats:
+    position = ((drawn @ up_to[:, -1]).astype(np.float64) - 1) * level
     lower = np.floor(position + 1e-9)
     part = np.maximum(0.0, position - lower)
-    first, second = (cuts[_first_with(up_to, lower + step)] for step in (1, 2))
+    band = _band(up_to, drawn, lower)
+    counted = drawn @ up_to[:, band]
+    places = [band.start + np.sum(counted < (lower + step)[:, None], axis=1) for step in (1, 2)]
+    first, second = (cuts[np.minimum(place, len(cuts) - 1)] for place in places)
     # where both are infinite, or the part is none, nothing is to be added
     moves = (part > 1e-9) & (first != second)
-    return np.where(moves, np.where(moves, first, 0) * (1 - part) + np.where(moves, second, 0) * part, first)
-
-
-def _first_with(up_to: npt.NDArray[np.float32], count: Floats) -> npt.NDArray[np.intp]:
-    """The first cut that `count` values reach up to; the last one for more than there are."""
-    below = np.sum(up_to < count[:, None], axis=1)
-    found: npt.NDArray[np.intp] = np.minimum(below, up_to.shape[1] - 1)
+    found: Floats = np.where(moves, np.where(moves, first, 0) * (1 - part) + np.where(moves, second, 0) * part, first)
     return found
+
+
+def _band(up_to: Singles, drawn: Singles, lower: Floats) -> slice:
+    """The cuts among which the quantiles of all resamples lie, as each block's last cut tells: most need no count."""
+    counted = drawn @ np.ascontiguousarray(up_to[:, _BLOCK - 1 :: _BLOCK])
+    below, up_to_next = (np.sum(counted < (lower + step)[:, None], axis=1) for step in (1, 2))
+    return slice(int(below.min()) * _BLOCK, (int(up_to_next.max()) + 1) * _BLOCK)
 
 
 # --- the upper percentiles

@@ -14,11 +14,13 @@ from streambench.verdicts.comparing import (
 )
 from streambench.verdicts.judging import Judged, decide_all, exit_code
 from streambench.verdicts.likeness import Difference, differences, notes
+from streambench.verdicts.quoting import KINDS as DOUBTS
 from streambench.verdicts.quoting import Doubt, doubts
 from streambench.verdicts.trending import FEWEST, Level, Point, Trend, point_of, trend
 
 __all__ = [
     "COMPARED",
+    "DOUBTS",
     "FEWEST",
     "Answers",
     "Difference",

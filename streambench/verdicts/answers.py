@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streambench.frames import model_order
 from streambench.health import Outcome, judge
 from streambench.metrics import Metric
-from streambench.records import AttemptRecord, final_attempts
+from streambench.records import AttemptRecord, Ticket, final_attempts
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -40,6 +41,22 @@ class Answers:
         """(values in the metric's unit, the prompt of each) of its `ok` requests; unknown ones are left out."""
         found = [(value, record.ticket.prompt_id) for record in self.ok for value in metric.values(record)]
         return [value for value, _ in found], [prompt for _, prompt in found]
+
+    def values_with_failures(self, metric: Metric) -> tuple[list[float], list[str]]:
+        """The same, where a request that broke counts as infinite; those that we broke off ourselves are left out."""
+        values, prompts = self.values(metric)
+        broken = [
+            record.ticket.prompt_id
+            for record, outcome in zip(self.records, self.outcomes, strict=True)
+            if outcome not in ("ok", "cancelled")
+        ]
+        return values + [math.inf] * len(broken), prompts + broken
+
+    def those(self, keeps: Callable[[Ticket], bool]) -> Answers:
+        """Of the requests whose tickets are kept."""
+        rows = zip(self.records, self.outcomes, strict=True)
+        kept = [(record, outcome) for record, outcome in rows if keeps(record.ticket)]
+        return Answers(self.model, tuple(record for record, _ in kept), tuple(outcome for _, outcome in kept))
 
 
 def answers_of(run: Run) -> dict[str, Answers]:

@@ -5,6 +5,7 @@ A decision is made only where the whole 95 % interval agrees; a sample that is t
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from streambench.assertions import FAILED, Assertion
 from streambench.clock import NS
 from streambench.findings import findings, thresholds_of
 from streambench.metrics import METRICS, NS_PER_MS
-from streambench.stats import Decision, Share, decide, estimate, sample, share, shown, within
+from streambench.stats import Decision, Share, decide, estimate, groups_of, sample, share, shown, within
 from streambench.verdicts.answers import Answers, answers_of
 from streambench.verdicts.comparing import changes_of
 from streambench.verdicts.likeness import differences
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from streambench.results import Run
 
 FAILED_CODE = 1
+GROUPS_TOLD = 12
 UNDECIDED_CODE = 4
 
 
@@ -80,19 +82,38 @@ def _only_fails(answers: Answers) -> bool:
 
 
 def _tried(assertion: Assertion, answers: Answers, run: Run) -> Judged:
-    found = {"error_rate": _errors, "goodput": _goodput, "no": _none_of}.get(assertion.kind, _absolute)
-    decision, why = found(assertion, answers, run)
+    tried = {"error_rate": _errors, "goodput": _goodput, "throughput": _throughput, "no": _none_of}
+    kept = _of_group(assertion, answers, run)
+    if answers.records and not kept.records:
+        return Judged(str(assertion), answers.model, "undecided", _no_such_group(assertion, answers, run))
+    decision, why = tried.get(assertion.kind, _absolute)(assertion, kept, run)
     return Judged(str(assertion), answers.model, decision, why)
+
+
+def _of_group(assertion: Assertion, answers: Answers, run: Run) -> Answers:
+    if assertion.group is None:
+        return answers
+    by, name = assertion.group
+    return answers.those(lambda ticket: name in groups_of(run.header.suite, by, ticket.prompt_id, ticket.turn))
+
+
+def _no_such_group(assertion: Assertion, answers: Answers, run: Run) -> str:
+    by, name = assertion.group or ("prompt", "")
+    tickets = (record.ticket for record in answers.records)
+    there = sorted({each for one in tickets for each in groups_of(run.header.suite, by, one.prompt_id, one.turn)})
+    return f"no request is of {by} {name}; there are {', '.join(there[:GROUPS_TOLD])}"
 
 
 def _absolute(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision, str]:
     metric = assertion.metric
     if metric is None:
         raise AssertionError(f"{assertion} has no metric")
-    found = estimate(sample(*answers.values(metric)), assertion.statistic)
+    values = answers.values_with_failures(metric) if assertion.with_failures else answers.values(metric)
+    found = estimate(sample(*values), assertion.statistic)
     decision = within((found.value, found.low, found.high), assertion.at_most, assertion.at_least)
     lag = _lag_ms(run) if metric.unit == "ms" else None
-    why = f"{metric.label} {assertion.statistic} {shown(found, metric.unit, lag)}"
+    counted = " with failures" if assertion.with_failures else ""
+    why = f"{metric.label} {assertion.statistic}{counted} {shown(found, metric.unit, lag)}"
     if found.value is not None and found.interval_needs:
         why += f"; its interval needs {found.interval_needs}, there are {found.n} of {found.clusters}"
     return decision, why
@@ -114,6 +135,26 @@ def _none_of(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision
     seen.update(name for record in answers.records for name in {one.name for one in findings(record, limits)})
     bad = [f"{seen[name]} {name}" for name in assertion.names if seen[name]]
     return ("failed", f"{', '.join(bad)} of {answers.asked}") if bad else ("held", f"none in {answers.asked} requests")
+
+
+def _throughput(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision, str]:
+    """A count over the measured window is no sample of anything, so it has no interval; failed requests count too."""
+    seconds = _measured_s(run)
+    if not seconds or not answers.asked:
+        return "undecided", "the measured window has no length, or no request was measured"
+    if assertion.key.endswith("request_s"):
+        rate = answers.asked / seconds
+        decision = within((rate, rate, rate), at_least=assertion.at_least)
+        return (
+            decision,
+            f"{rate:.3g} requests a second over {seconds:.3g} s, {answers.failed} of {answers.asked} failed",
+        )
+    counts = [record.usage.output if record.usage is not None else None for record in answers.records]
+    unknown = counts.count(None)
+    rate = sum(count for count in counts if count is not None) / seconds
+    decision = within((rate, rate, math.inf if unknown else rate), at_least=assertion.at_least)
+    more = f" or more, as {unknown} of {len(counts)} have no token count" if unknown else ""
+    return decision, f"{rate:.3g} output tokens a second{more}, over {seconds:.3g} s"
 
 
 def _goodput(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decision, str]:

@@ -10,6 +10,7 @@ from streambench.assertions import Statistic
 from streambench.metrics import METRICS, NS_PER_MS, Metric
 from streambench.records import AttemptRecord
 from streambench.stats import (
+    Comparison,
     compare_all,
     drift,
     in_flight,
@@ -51,13 +52,13 @@ class Doubt:
     why: str
 
 
-def doubts(run: Run) -> list[Doubt]:
-    """In the order of KINDS; empty where nothing speaks against it."""
+def doubts(run: Run, comparisons: Sequence[Comparison] | None = None) -> list[Doubt]:
+    """In the order of KINDS; empty where nothing speaks against it. `comparisons` of TTFT may be there already."""
     models = answers_of(run)
     found = [
         *_state(run),
         *_too_few(models),
-        *_lag(run),
+        *_lag(run, comparisons),
         *_trends(run, models),
         *_cache(models),
         *_uneven(models),
@@ -85,11 +86,13 @@ def _too_few(models: Mapping[str, Answers]) -> Iterator[Doubt]:
                 yield Doubt("too_few", why)
 
 
-def _lag(run: Run) -> Iterator[Doubt]:
+def _lag(run: Run, comparisons: Sequence[Comparison] | None) -> Iterator[Doubt]:
     lag = run.end.client_lag_ns.get("p99") if run.end is not None else None
     if lag is None:
         return
-    for comparison in compare_all(run.requests, {_TTFT.column: "lower"}):
+    if comparisons is None:
+        comparisons = compare_all(run.requests, {_TTFT.column: "lower"})
+    for comparison in comparisons:
         why = lag_too_large(comparison, lag / NS_PER_MS)
         if why:
             yield Doubt("client_lag", f"{why} at its p99")

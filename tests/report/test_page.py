@@ -22,10 +22,11 @@ from streambench.report.explorer import MOST, explorer, to_script
 from streambench.report.standings import COLUMNS
 from streambench.results import Run
 from streambench.testing import make_end, make_header
+from streambench.verdicts import doubts
 
 from .pages import Element, alerts, data_of, read, verdict
 
-SECTIONS = ("verdict", "leaderboard", "comparison", "figures", "health", "requests", "usage", "method")
+SECTIONS = ("verdict", "leaderboard", "comparison", "groups", "figures", "health", "requests", "usage", "method")
 
 
 @pytest.fixture(scope="module")
@@ -298,8 +299,31 @@ def test_hostile_markdown_is_inert() -> None:
     """No tag, no link, no cell that a name could open."""
     text = render_markdown(hostile())
     assert not re.search(r"(?<!\\)<", text)
-    table = [line for line in text.split("\n") if line.startswith("| ")]
-    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+    tables = [part.split("\n") for part in text.split("\n\n") if part.startswith("| ")]
+    assert len(tables) == 2
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1
+
+
+def test_the_page_and_the_markdown_tell_the_doubts_of_check(run: Run, page: Element) -> None:
+    """Each of them, in the same words."""
+    expected = [doubt.why for doubt in doubts(run)]
+    assert expected
+    listed = page.one("ul", **{"class": "doubts"}).all("li")
+    assert [each.text.partition(" : ")[2] for each in listed] == expected
+    assert render_markdown(run).count("\n- ") >= len(expected)
+
+
+def test_goodput_is_shown_where_the_config_has_an_objective() -> None:
+    """Half of ten answers start within 150 ms."""
+    records = [answer(seq, "alpha", f"p{seq}", ttft=100 if seq % 2 else 200, gaps=[10, 10]) for seq in range(10)]
+    header = make_header("alpha")
+    stated = replace(header, config={**header.config, "assertions": {"goodput": "> 1 with ttft_ms < 150"}})
+    assert "good requests" not in render_page(run_of(records, header))
+    page = render_page(run_of(records, stated))
+    assert "good requests are ok ones with TTFT up to 150 ms" in page
+    assert ">5/10<" in page
+    assert "good (TTFT up to 150 ms)" in render_markdown(run_of(records, stated))
 
 
 # --- awkward runs

@@ -274,3 +274,15 @@ def test_one_huge_value_does_not_make_the_mean_boundless() -> None:
     assert found.value == pytest.approx(400_011 / 12)
     assert found.high is not None
     assert found.high < 11 * 400_011 / 12
+
+
+@pytest.mark.parametrize("values", [3, 64, 65, 700, 9_000])
+def test_a_resamples_median_is_that_of_its_values(values: int) -> None:
+    """However many cuts there are: each prompt's values, as often as it was drawn, and numpy's median of them all."""
+    draw = np.random.default_rng(values)
+    of = sample(draw.lognormal(5, 1, values), draw.integers(0, 3, values))
+    drawn = resampled(of.prompts, 0)[:40]
+    found = resampled_quantiles(of, 0.5, np.array(drawn))
+    whole = [np.median(np.repeat(of.values, counts[of.clusters].astype(int))) for counts in drawn]
+    # beyond 4,096 values a resample is counted in that many cuts
+    assert found == pytest.approx(whole, rel=1e-12 if values <= 4_096 else 0.01)

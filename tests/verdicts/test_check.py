@@ -10,7 +10,7 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from streambench.assertions import parse_text
+from streambench.assertions import parse_all, parse_text
 from streambench.cli import commands
 from streambench.cli.gate import STEP_SUMMARY
 from streambench.config import load_config
@@ -77,6 +77,44 @@ def test_failed_requests_count() -> None:
     assert decisions("error_rate: < 20%", failing(30, 100))[0] == "failed"
     assert decisions("error_rate: < 50%", failing(30, 100))[0] == "held"
     assert decisions("no: http_error", failing(1, 100))[0] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("text", "decision"),
+    [
+        ("request_s: > 5.9", "held"),
+        ("request_s: > 6.1", "failed"),
+        ("system_tok_s: > 17", "held"),
+        ("system_tok_s: > 19", "failed"),
+    ],
+)
+def test_throughput_is_a_count_over_the_window(text: str, decision: str) -> None:
+    """60 requests of 3 tokens in 10 s: 6 requests and 18 tokens a second."""
+    assert decisions(text, [make_record(seq=seq) for seq in range(60)])[0] == decision
+
+
+def test_unknown_tokens_may_be_any_number() -> None:
+    """Of 60 requests one has no usage: what is known, 17.7 a second, is the least that it was."""
+    records = [make_record(seq=seq, usage=None if seq == 0 else make_record().usage) for seq in range(60)]
+    assert decisions("system_tok_s: > 17", records)[0] == "held"
+    assert decisions("system_tok_s: > 19", records)[0] == "undecided"
+
+
+def test_a_percentile_with_failures_counts_them() -> None:
+    """All answers take 100 ms; where 90 of 100 requests broke, half of them never came."""
+    assert decisions("ttft_p50_ms: < 800", failing(90, of=100))[0] == "held"
+    assert decisions("ttft_p50_with_failures_ms: < 800", failing(90, of=100))[0] == "failed"
+    assert decisions("ttft_p50_with_failures_ms: < 800", failing(5, of=100))[0] == "held"
+
+
+def test_a_group_is_judged_by_its_own_requests() -> None:
+    """The first ten prompts failed, and they alone are tagged bad; a tag that nobody has decides nothing."""
+    catalogue = {f"p{n}": {"tags": ["bad" if n < 10 else "good"]} for n in range(100)}
+    run = run_of(failing(10, of=100), head=header(suite={"hash": "0", "catalogue": catalogue}))
+    stated = {tag: {"error_rate": "< 20%"} for tag in ("bad", "good", "goood")}
+    found = [each for each in decide_all(run, parse_all({"by_tag": stated})[0]) if each.model == "alpha"]
+    assert [each.decision for each in found] == ["failed", "held", "undecided"]
+    assert found[2].why == "no request is of tag goood; there are bad, good"
 
 
 def test_what_was_never_asked_is_undecided() -> None:
