@@ -22,7 +22,7 @@ from test_resume import go_on
 from warm_process import WarmProcess
 
 from streambench.clock import NS
-from streambench.conversation import Answer, begin
+from streambench.conversation import Answer, begin, scripted
 from streambench.documents import parse_yaml
 from streambench.errors import SuiteError
 from streambench.health import judge
@@ -491,6 +491,12 @@ def test_a_legacy_function_is_answered_as_such() -> None:
         {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}},
         {"role": "function", "name": "f", "content": "r"},
     ]
+
+
+def test_content_for_spans_has_each_turns_own_words() -> None:
+    """By the suite alone, where the user asked for content: neither history nor results, which hang on the answers."""
+    prompt = prompt_of("- {system: s, turns: [one, {user: two, tool_results: {f: r}}]}")
+    assert [[message["content"] for message in turn] for turn in scripted(prompt)] == [["s", "one"], ["s", "two"]]
 
 
 def test_the_hash_covers_turns() -> None:
