@@ -121,7 +121,11 @@ def masked_telemetry(telemetry: Telemetry, secrets: Secrets) -> dict[str, Any]:
 
 
 def _model(model: Model, secrets: Secrets) -> dict[str, Any]:
-    return {**model.model_dump(), "params": _params(model.params, secrets)}
+    """How it is asked is said where that is not by a streamed chat, as headers from before there was a choice."""
+    ask = model.ask
+    told: dict[str, Any] = {"api": ask.api} if ask.api != "chat" else {}
+    told |= {} if ask.streamed else {"stream": False}
+    return {**model.model_dump(exclude={"api", "stream"}), **told, "params": _params(model.params, secrets)}
 
 
 def _params(value: Any, secrets: Secrets, name: str = "") -> Any:
