@@ -547,6 +547,29 @@ def test_a_bad_turn_is_one_line(text: str, told: str) -> None:
     assert len(problems) <= 2, problems
 
 
+# --- other APIs, and whole answers
+
+
+def test_a_conversation_goes_by_any_api(home: Home) -> None:
+    """Histories and results of calls reach the gateway in its own words: it counts more input at each later turn."""
+    (home.folder / "models.yaml").write_text("models: {caller: {ttft_ms: 5, gap_ms: 1, tokens: 8, tools: true}}")
+    asks: list[dict[str, Any]] = [{}, {"api": "responses"}, {"api": "responses", "stream": False}, {"stream": False}]
+    models = [{"model": "caller", "alias": f"ask-{place}", **ask} for place, ask in enumerate(asks)]
+    weather = {
+        "turns": ["How is the weather?", {"tool_results": {"get_weather": "cold " * 20}}],
+        "params": {"tools": TOOLS},
+    }
+    ran = home.run(home.config(*models, prompts=[TRIP, weather]))
+    assert ran.code == 0, ran.err
+    assert ran.summary["sessions"] == {"begun": 8, "whole": 8, "cut": 0, "ended": []}
+    inputs = {
+        (r.ticket.model, r.ticket.prompt_id, r.ticket.turn): r.usage.input for r in ran.measured if r.usage is not None
+    }
+    assert len(inputs) == 20
+    for (model, prompt, turn), count in inputs.items():
+        assert turn == 0 or (count or 0) > (inputs[model, prompt, turn - 1] or 0)
+
+
 # --- the config that comes with it
 
 
