@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -30,11 +31,13 @@ from streambench.config import Config, Gateway, Model
 from streambench.conversation import Answer, Conversation, begin
 from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
+from streambench.headers import laid_over
 from streambench.health import judge
+from streambench.images import attached
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import Asked, AttemptRecord, Failure, RunTrace, Stamps, Ticket
-from streambench.suite import texts_of
+from streambench.suite import Prompt, texts_of
 from streambench.tool_calls import declared_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
@@ -117,8 +120,13 @@ class Client:
         self._deadlines = Deadlines(config.timeouts.first_chunk, config.timeouts.idle, config.timeouts.total)
         self._masks: dict[str, PromptMask] = {}
         self._refuses_usage: set[str] = set()
-        for params in (*(model.params for model in config.models), *(prompt.params for prompt in config.suite.prompts)):
-            prepare_schemas(params)
+        everything: tuple[Iterable[Gateway | Model | Prompt], ...] = (
+            config.gateways.values(),
+            config.models,
+            config.suite.prompts,
+        )
+        for said in chain.from_iterable(everything):
+            prepare_schemas(said.params)
 
     @property
     def stamps(self) -> Stamps:
@@ -146,8 +154,10 @@ class Client:
         model = self._models[ticket.model]
         exchange = Exchange(self._instruments.clock, self._bounds)
         asks_usage = self._asks_usage(model)
-        body = self._body(model, conversation, asks_usage=asks_usage)
-        call = self._doors[model.gateway].call(model.model, model.ask, body, self._traced.headers(of))
+        door = self._doors[model.gateway]
+        body = self._body(door.gateway, model, conversation, asks_usage=asks_usage)
+        own = laid_over(model.headers, conversation.prompt.headers)
+        call = door.call(model.model, model.ask, body, own, self._traced.headers(of))
         task = _in_context_of(exchange, call)
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
@@ -187,10 +197,10 @@ class Client:
         return wanted and model.ask.names_usage and model.alias not in self._refuses_usage
 
     @staticmethod
-    def _body(model: Model, conversation: Conversation, *, asks_usage: bool) -> dict[str, Any]:
-        """The request's fields besides model and stream; a prompt's own params win over its model's."""
+    def _body(gateway: Gateway, model: Model, conversation: Conversation, *, asks_usage: bool) -> dict[str, Any]:
+        """The request's fields besides model and stream. A prompt's win over its model's, those over the gateway's."""
         usage = {"stream_options": {"include_usage": True}} if asks_usage else {}
-        extra = {**model.params, **conversation.prompt.params}
+        extra = {**gateway.params, **model.params, **conversation.prompt.params}
         return {"messages": conversation.messages, **usage, "extra_body": extra}
 
     def sum_up(self, armed: ArmedRequest, held: _Held, refused: Failure | None) -> AttemptRecord:
@@ -228,9 +238,9 @@ class Client:
         """Made when it is first needed: once a prompt; for each turn of a conversation, whose history is its own."""
         prompt = conversation.prompt
         if prompt.turns:
-            return PromptMask((*texts_of(prompt), *conversation.texts))
+            return PromptMask((*texts_of(prompt), *conversation.texts), attached(conversation.messages))
         if prompt.id not in self._masks:
-            self._masks[prompt.id] = PromptMask(texts_of(prompt))
+            self._masks[prompt.id] = PromptMask(texts_of(prompt), attached(prompt.messages))
         return self._masks[prompt.id]
 
     def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
@@ -352,6 +362,11 @@ class ArmedRequest:
         """Drops a request that will not be sent."""
         await self._held.discard()
 
+    def text_so_far(self) -> str:
+        """What has come of the answer, where texts are kept; some of a fast stream is left for the next look."""
+        self._held.reader.catch_up(SLICE)
+        return self._held.reader.decoder.text() or ""
+
     def _is_done(self) -> bool:
         reader, exchange = self._held.reader, self._held.exchange
         if not reader.catch_up():
@@ -394,12 +409,17 @@ class _Door:
                 default_headers={**gateway.headers, "Accept-Encoding": "identity"},
             )
 
-    async def call(self, model: str, ask: Ask, body: Mapping[str, Any], carried: Mapping[str, str]) -> None:
-        """`body` is a chat's, by whichever API it goes; `carried` are headers beside the gateway's own, which win."""
+    async def call(
+        self, model: str, ask: Ask, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
+    ) -> None:
+        """`body` is a chat's, by whichever API it goes. `own` are the request's headers, which win over the gateway's;
+        `carried` stand beside those, which win.
+        """
         create = self._resource(ask.api).with_streaming_response.create
         words = in_words_of(ask.api, body)
-        headers = {name: value for name, value in carried.items() if name.lower() not in self._named}
-        async with create(model=model, stream=ask.streamed, extra_headers={**headers, **self._headers}, **words):
+        beside = {name: value for name, value in carried.items() if name.lower() not in self._named}
+        headers: dict[str, str | Omit] = {**beside, **self._respelled(own), **self._headers}
+        async with create(model=model, stream=ask.streamed, extra_headers=headers, **words):
             pass  # the answer is on the tape
 
     def _resource(self, api: str) -> Any:
@@ -407,6 +427,11 @@ class _Door:
         if api == "responses":
             return self.sdk.responses
         return self.sdk.completions if api == "completions" else self.sdk.chat.completions
+
+    def _respelled(self, own: Mapping[str, str]) -> dict[str, str]:
+        """As the SDK or the gateway spells the same name: it merges by spelling, and would send both."""
+        default = {name.lower(): name for name in (*self.sdk.default_headers, *self.gateway.headers)}
+        return {default.get(name.lower(), name): value for name, value in own.items()}
 
     async def warm(self, count: int, connect_s: float, spare: int) -> None:
         limit = self.gateway.limits.max_concurrency or count

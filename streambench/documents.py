@@ -62,14 +62,14 @@ class Document:
 
 def read_yaml(path: Path) -> Document:
     """A YAML file. Keys are text as written; raises InputError with every problem found."""
-    return parse_yaml(_read_text(path), str(path))
+    return parse_yaml(read_text(path), str(path))
 
 
 def read_json(path: Path) -> Document:
     """A JSON file, without lines. Raises InputError."""
     file = str(path)
     try:
-        data = _parse_json(_read_text(path))
+        data = _parse_json(read_text(path))
     except (ValueError, RecursionError) as error:
         raise InputError([_json_problem(error, file)]) from None
     return Document(file, data, {})
@@ -82,7 +82,7 @@ def read_jsonl(path: Path) -> Document:
     lines: dict[KeyPath, int] = {}
     problems = []
     # Not splitlines(): JSON text may hold U+2028 and its like.
-    for number, line in enumerate(_read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -95,6 +95,14 @@ def read_jsonl(path: Path) -> Document:
     if problems:
         raise InputError(problems)
     return Document(file, rows, lines)
+
+
+def value_at(document: Document, path: KeyPath) -> Any:
+    """What the document holds there; the path has to lead somewhere."""
+    value: Any = document.data
+    for key in path:
+        value = value[key]
+    return value
 
 
 def parse_yaml(text: str, file: str) -> Document:
@@ -147,7 +155,7 @@ def _printable(text: str) -> str:
 # ---- files
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """The file's text; a missing, unreadable, non-UTF-8 or empty one is one clear problem."""
     try:
         text = path.read_bytes().decode("utf-8-sig")

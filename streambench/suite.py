@@ -1,22 +1,26 @@
 """Prompt suites: a YAML, JSONL or JSON file, or the config's own `prompts:`, becomes prompts with ids and a hash.
 
-On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text, messages or turns, system, tags and
-params.
-Everything wrong in a suite is reported at once, as SuiteError.
+On the way: config -> suite -> plan. A prompt is a text, or a mapping of id, text, messages or turns, system, tags,
+params and more: docs/suites.md has every form. Everything wrong in a suite is reported at once, as SuiteError.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from streambench.asked import faults
-from streambench.documents import Document, KeyPath, dotted, nearest, read_json, read_jsonl, read_yaml, shown
+from streambench.documents import Document, KeyPath, nearest, read_json, read_jsonl, read_yaml, shown, value_at
 from streambench.errors import InputError, Problem, SuiteError
+from streambench.expansion import Made, expanded
+from streambench.headers import why_not_of_prompt
+from streambench.images import DETAILS, ImageError, checked_url, data_url, image_part
+from streambench.reading import Reading
 from streambench.turns import Turn, read_history, read_turns
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
@@ -38,16 +42,16 @@ _READERS: Mapping[str, Callable[[Path], Document]] = {
     ".ndjson": read_jsonl,
     ".json": read_json,
 }
-_SUITE_KEYS = ("name", "description", "prompts")
-_PROMPT_KEYS = ("id", "text", "messages", "turns", "history", "system", "tags", "params")
+_SUITE_KEYS = ("name", "description", "prompts", "rows")
 _SAYINGS = ("text", "messages", "turns")
-_OTHERS_WORDS = {"prompt": "text", "content": "text", "question": "text", "input": "text", "conversation": "messages"}
+_PROMPT_KEYS = ("id", *_SAYINGS, "history", "system", "tags", "params", "images", "headers", "rows", "synthetic")
+_IMAGE_KEYS = ("type", "file", "url", "detail")
 _MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is sent, over every model's own params: `params` win over the model's."""
+    """What is sent, over every model's own params and headers: the prompt's win over the model's."""
 
     id: str
     messages: tuple[Mapping[str, Any], ...]
@@ -58,6 +62,7 @@ class Prompt:
     """Of a conversation; empty where the prompt is a single request."""
     history: int | None = None
     """How many earlier turns are sent at most; None is all."""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +87,16 @@ def load_suite(path: Path) -> Suite:
     return suite_from(document, path.stem)
 
 
-def suite_from(document: Document, name: str, at: KeyPath = ()) -> Suite:
-    """The suite that a document holds at a path. Raises SuiteError with every problem found."""
-    reading = _Reading(document)
-    data: Any = document.data
-    for key in at:
-        data = data[key]
+def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[Path, ...] = ()) -> Suite:
+    """The suite that a document holds at a path. `folders`: where the files that it names are looked for, if not
+    beside the document. Raises SuiteError with every problem found."""
+    reading = _Reading(document, folders)
+    data = value_at(document, at)
+    rows = None
     if isinstance(data, dict):
         name = _suite_name(reading, data, at, name)
-        data, at = data.get("prompts"), (*at, "prompts")
-    prompts = _prompts(reading, data, at)
+        rows, data, at = data.get("rows"), data.get("prompts"), (*at, "prompts")
+    prompts = _prompts(reading, data, at, rows)
     if reading.problems:
         raise SuiteError(reading.problems)
     return Suite(name, prompts, hash_of(prompts))
@@ -116,52 +121,51 @@ def texts_in(content: Any) -> Iterator[str]:
 
 
 def hash_of(prompts: Iterable[Prompt]) -> str:
-    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages, params and turns, as canonical JSON.
+    """The first 16 hex digits of the SHA-256 of what is sent: ids, messages, params, turns, headers, as canonical JSON.
 
     The order of keys and of prompts, tags, and the layout of the file do not matter.
     """
-    rows = sorted(([p.id, p.messages, p.params, *_turns_of(p)] for p in prompts), key=lambda row: str(row[0]))
-    text = json.dumps(rows, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256()
+    for index, prompt in enumerate(sorted(prompts, key=lambda prompt: prompt.id)):  # one at a time: images are large
+        digest.update(b"," if index else b"[")
+        digest.update(json.dumps(_sent(prompt), sort_keys=True, separators=(",", ":")).encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:16]
 
 
-def _turns_of(prompt: Prompt) -> list[Any]:
-    """Nothing for a single request, whose hash is so the same as before there were conversations."""
-    return [[asdict(turn) for turn in prompt.turns], prompt.history] if prompt.turns else []
+def _sent(prompt: Prompt) -> list[Any]:
+    """Turns and headers only where there are some, so that the hash of all other suites is what it always was."""
+    turns = [[asdict(turn) for turn in prompt.turns], prompt.history] if prompt.turns else []
+    return [prompt.id, prompt.messages, prompt.params, *turns, *([prompt.headers] if prompt.headers else [])]
 
 
-class _Reading:
-    """One pass over a suite, gathering what is wrong. Parsers go on with a stand-in value after a problem."""
+def together(suites: Sequence[Suite]) -> Suite:
+    """Several suites as one, in their order. An id that stands in more than one of them is `suite/id` in each.
 
-    def __init__(self, document: Document) -> None:
-        self.problems: list[Problem] = []
-        self.document = document
+    Raises SuiteError where two go by the same name and share an id.
+    """
+    counted = Counter(prompt.id for suite in suites for prompt in suite.prompts)
+    prompts = tuple(
+        prompt if counted[prompt.id] == 1 else replace(prompt, id=f"{suite.name}/{prompt.id}")
+        for suite in suites
+        for prompt in suite.prompts
+    )
+    twice = next((id_ for id_, times in Counter(prompt.id for prompt in prompts).items() if times > 1), None)
+    if twice is not None:
+        message = f"two suites of one name have the same prompt id {shown(twice)}"
+        raise SuiteError([Problem(message, where="suite", accepted="a `name:` of its own in each suite")])
+    return Suite("+".join(suite.name for suite in suites)[:_MAX_ID], prompts, hash_of(prompts))
 
-    def refuse(self, path: KeyPath, message: str, found: str | None = None, accepted: str | None = None) -> None:
-        line = self.document.line(path)
-        bare_list = bool(path) and isinstance(path[0], int)
-        where = dotted(("prompts", *path) if bare_list else path) or None
-        self.problems.append(Problem(message, self.document.file, line, where, found, accepted))
 
-    def text(self, value: Any, path: KeyPath) -> str:
-        if not isinstance(value, str):
-            self.refuse(path, "must be text", shown(value), "text; put numbers in quotes")
-            return ""
-        if not value.strip():
-            self.refuse(path, "must not be empty", shown(value), "text")
-        return value
+class _Reading(Reading):
+    """A pass over a suite; it reads a message's content too."""
 
     def content(self, value: Any, path: KeyPath) -> Any:
-        """A message's: text or parts."""
+        """Text or parts, as they are sent: of images what the API takes."""
         _check_content(self, value, path)
-        return value
-
-    def known_keys(self, item: Mapping[str, Any], known: tuple[str, ...], path: KeyPath) -> None:
-        for key in item:
-            if key not in known:
-                other = _OTHERS_WORDS.get(key)
-                hint = f"; did you mean `{other}`?" if other in known else nearest(key, known)
-                self.refuse((*path, key), f"unknown key{hint}", accepted=", ".join(known))
+        if not isinstance(value, list) or not any(_is_own_image(part) for part in value):
+            return value
+        return [_image(self, part, (*path, index)) if _is_own_image(part) else part for index, part in enumerate(value)]
 
 
 def _suite_name(reading: _Reading, data: Mapping[str, Any], at: KeyPath, default: str) -> str:
@@ -171,27 +175,40 @@ def _suite_name(reading: _Reading, data: Mapping[str, Any], at: KeyPath, default
     return reading.text(data["name"], (*at, "name")) if "name" in data else default
 
 
-def _prompts(reading: _Reading, data: Any, at: KeyPath) -> tuple[Prompt, ...]:
+def _prompts(reading: _Reading, data: Any, at: KeyPath, rows: Any = None) -> tuple[Prompt, ...]:
     if not isinstance(data, list) or not data:
         message = "the suite has no prompts" if not data else "must be a list of prompts"
         reading.refuse(
             at, message, shown(data) if data else None, "a list of texts, or of mappings with text, messages or turns"
         )
         return ()
-    prompts = tuple(_prompt(reading, item, (*at, i), f"p{i + 1:03}") for i, item in enumerate(data))
-    _refuse_same_ids(reading, prompts, at)
-    return prompts
+    read = [(_made(reading, one), one) for one in expanded(reading, data, at, rows)]
+    _refuse_same_ids(reading, read)
+    return tuple(prompt for prompt, _ in read)
 
 
-def _refuse_same_ids(reading: _Reading, prompts: tuple[Prompt, ...], at: KeyPath) -> None:
-    first: dict[str, int] = {}
-    for index, prompt in enumerate(prompts):
-        earlier = first.setdefault(prompt.id, index)
-        if earlier != index:
-            line = reading.document.line((*at, earlier))
-            place = f"line {line}" if line else f"prompt {earlier + 1}"
-            message = f"has the same id as the prompt in {place}" if line else f"has the same id as {place}"
-            reading.refuse((*at, index, "id"), message, shown(prompt.id), "an id of its own")
+def _made(reading: _Reading, one: Made) -> Prompt:
+    reading.row = one.row
+    prompt = _prompt(reading, one.item, one.path, one.default_id)
+    reading.row = None
+    return prompt
+
+
+def _refuse_same_ids(reading: _Reading, read: Sequence[tuple[Prompt, Made]]) -> None:
+    """Of each place in the file the first is told: a table's rows may all have one id."""
+    first: dict[str, Made] = {}
+    told: set[KeyPath] = set()
+    for prompt, one in read:
+        earlier = first.setdefault(prompt.id, one)
+        if earlier is one or one.path in told:
+            continue
+        told.add(one.path)
+        line = reading.document.line(earlier.path)
+        prompts = f"prompt {int(earlier.path[-1]) + 1}"
+        place = earlier.row or (f"the prompt in line {line}" if line else prompts)
+        reading.row = one.row
+        reading.refuse((*one.path, "id"), f"has the same id as {place}", shown(prompt.id), "an id of its own")
+        reading.row = None
 
 
 def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Prompt:
@@ -209,6 +226,7 @@ def _prompt(reading: _Reading, item: Any, path: KeyPath, default_id: str) -> Pro
         messages=_system(reading, item, path) + _messages(reading, item, path, text_path),
         tags=_tags(reading, item.get("tags", []), (*path, "tags")),
         params=_params(reading, item.get("params", {}), (*path, "params")),
+        headers=_headers(reading, item.get("headers", {}), (*path, "headers")),
         turns=read_turns(reading, item["turns"], (*path, "turns")) if "turns" in item else (),
         history=_history(reading, item, path),
     )
@@ -243,6 +261,22 @@ def _params(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
     return value
 
 
+def _headers(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, str]:
+    """A prompt's are plain: nothing that is secret, and nothing that another part of the request says."""
+    if not isinstance(value, dict):
+        reading.refuse(path, "must be a mapping", shown(value), "headers, as in {x-tier: batch}")
+        return {}
+    checked: dict[str, str] = {}
+    for name, said in value.items():
+        text = json.dumps(said) if isinstance(said, int | float) and not isinstance(said, bool) else said
+        why = why_not_of_prompt(name, text)
+        if why:
+            reading.refuse((*path, name), why, accepted="a header such as x-tier, with a text on one line")
+        else:
+            checked[name] = text
+    return checked
+
+
 def _system(reading: _Reading, item: Mapping[str, Any], path: KeyPath) -> tuple[Mapping[str, Any], ...]:
     if "system" not in item:
         return ()
@@ -263,8 +297,11 @@ def _messages(
     said = [key for key in _SAYINGS if key in item]
     if len(said) > 1:
         reading.refuse(path, f"has both {' and '.join(said)}", accepted="one of them")
+    if "images" in item and "text" not in item:
+        reading.refuse((*path, "images"), "stand beside no text", accepted="`text`; or parts {type: image} in messages")
     if "text" in item:
-        return ({"role": "user", "content": reading.text(item["text"], text_path)},)
+        text = reading.text(item["text"], text_path)
+        return ({"role": "user", "content": _with_images(reading, text, item.get("images"), (*path, "images"))},)
     if "messages" in item:
         return _message_list(reading, item["messages"], (*path, "messages"))
     if not said and item.keys() <= set(_PROMPT_KEYS):  # else a mistyped one has been told
@@ -272,26 +309,64 @@ def _messages(
     return ()
 
 
+def _with_images(reading: _Reading, text: str, images: Any, path: KeyPath) -> Any:
+    """The content of a text and its images: the text alone where there are none."""
+    if images is None:
+        return text
+    if not isinstance(images, list) or not images:
+        reading.refuse(path, "must be a list of images", shown(images), "a list of files or URLs, as in [pic.png]")
+        return text
+    parts = [_image(reading, image, (*path, index)) for index, image in enumerate(images)]
+    return [{"type": "text", "text": text}, *parts]
+
+
+def _image(reading: _Reading, said: Any, path: KeyPath) -> dict[str, Any]:
+    """The API's part for a file's path, a URL, or a mapping of one of them and `detail`."""
+    if isinstance(said, str):
+        said = {"url" if "://" in said else "file": said}
+    if not isinstance(said, dict) or ("file" in said) == ("url" in said):
+        accepted = "a file's path, a URL, or a mapping {file: ...} or {url: ...}"
+        reading.refuse(path, "is no image", shown(said), accepted)
+        return image_part("")
+    reading.known_keys(said, _IMAGE_KEYS, path)
+    detail = said.get("detail")
+    if detail is not None and detail not in DETAILS:
+        reading.refuse((*path, "detail"), "is none of the choices", shown(detail), ", ".join(DETAILS))
+    return image_part(_image_url(reading, said, path), detail)
+
+
+def _image_url(reading: _Reading, said: Mapping[str, Any], path: KeyPath) -> str:
+    key = "file" if "file" in said else "url"
+    try:
+        if key == "url":
+            return checked_url(said[key])
+        place = reading.file(said[key], (*path, key), "an image file")
+        return reading.once(place, data_url) if place else ""
+    except ImageError as fault:
+        reading.refuse((*path, key), fault.message, fault.found, fault.accepted)
+    return ""
+
+
 def _message_list(reading: _Reading, value: Any, path: KeyPath) -> tuple[Mapping[str, Any], ...]:
     if not isinstance(value, list) or not value:
         reading.refuse(path, "must be a list of messages", shown(value), "a list of {role, content}")
         return ()
-    for index, message in enumerate(value):
-        _check_message(reading, message, (*path, index))
-    return tuple(message for message in value if isinstance(message, dict))
+    read = [_message(reading, message, (*path, index)) for index, message in enumerate(value)]
+    return tuple(message for message in read if message is not None)
 
 
-def _check_message(reading: _Reading, message: Any, path: KeyPath) -> None:
+def _message(reading: _Reading, message: Any, path: KeyPath) -> Mapping[str, Any] | None:
     if not isinstance(message, dict):
         reading.refuse(path, "must be a message", shown(message), "a mapping {role, content}")
-        return
+        return None
     role = message.get("role")
     if role not in ROLES:
         hint = nearest(role, ROLES) if isinstance(role, str) else ""
         reading.refuse((*path, "role"), f"is no role{hint}", shown(role), ", ".join(ROLES))
     if message.get("content") is None and message.get("tool_calls"):
-        return  # an assistant's turn that only calls tools
-    _check_content(reading, message.get("content"), (*path, "content"))
+        return message  # an assistant's turn that only calls tools
+    content = reading.content(message.get("content"), (*path, "content"))
+    return message if content is message.get("content") else message | {"content": content}
 
 
 def _check_content(reading: _Reading, content: Any, path: KeyPath) -> None:
@@ -313,3 +388,7 @@ def _check_part(reading: _Reading, part: Any, path: KeyPath) -> None:
         )
     elif part["type"] == "text" and not isinstance(part.get("text"), str):
         reading.refuse((*path, "text"), "must be text", shown(part.get("text")), "text")
+
+
+def _is_own_image(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "image"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import socket
 import sys
@@ -356,6 +357,23 @@ def test_a_prompts_params_win_over_its_models(config: Make, scripted: Script) ->
     assert params == {"temperature": 0, "max_tokens": 5, "own": {"deep": [1]}, "top_k": 3}
 
 
+def test_extra_fields_of_gateway_model_and_prompt(config: Make, scripted: Script) -> None:
+    """The narrower wins; what only one of them says is sent as well."""
+    prompt = {"text": "Hi", "params": {"c": 3}}
+    model = {"model": "m", "params": {"b": 2, "c": 2}}
+    (seen,) = sent(config, scripted, model, gateway={"params": {"a": 1, "b": 1, "c": 1}}, prompts=[prompt])
+    assert {key: seen.json[key] for key in "abc"} == {"a": 1, "b": 2, "c": 3}
+
+
+def test_headers_of_gateway_model_and_prompt(config: Make, scripted: Script) -> None:
+    """The narrower wins however it is spelled, and each is sent once; so with those that the SDK has of its own."""
+    prompt = {"text": "Hi", "headers": {"X-C": "p", "user-agent": "p"}}
+    model = {"model": "m", "headers": {"x-b": "${HUB_API_KEY}", "x-c": "m"}}
+    (seen,) = sent(config, scripted, model, gateway={"headers": {"X-A": "g", "X-B": "g", "x-c": "g"}}, prompts=[prompt])
+    told = {name: seen.header(name) for name in ("x-a", "x-b", "x-c", "user-agent")}
+    assert told == {"x-a": "g", "x-b": KEY, "x-c": "p", "user-agent": "p"}
+
+
 def test_an_alias_stays_at_home(config: Make, scripted: Script) -> None:
     """The gateway is asked for the model."""
     (seen,) = sent(config, scripted, {"model": "m", "alias": "ours"})
@@ -506,6 +524,24 @@ def test_a_prompt_that_is_echoed_is_no_rejection(config: Make, scripted: Script)
     records = attempts(config(gateway.url, "m", prompts=[prompt]), count=2)
     assert [record.failure and record.failure.message for record in records] == ["too long: [prompt]"] * 2
     assert ["stream_options" in seen.json for seen in gateway.seen] == [True, True]
+
+
+def test_an_echoed_image_is_not_kept(config: Make, scripted: Script, tmp_path: Path) -> None:
+    """Neither a large one's bytes, nor a short one's, nor an address."""
+    large = b"\x89PNG\r\n\x1a\n" + os.urandom(30_000)
+    (tmp_path / "large.png").write_bytes(large)
+    (tmp_path / "small.gif").write_bytes(b"GIF89a, the quiet harbour")
+    url = "https://pictures.example/harbour.png"
+
+    def echo(seen: Seen) -> Iterable[bytes]:
+        sent_urls = [part["image_url"]["url"] for part in seen.json["messages"][0]["content"][1:]]
+        yield error("400 Bad Request", "; ".join(sent_url[:80] for sent_url in sent_urls))
+
+    gateway = scripted(echo)
+    (record,) = attempts(config(gateway.url, "m", prompts=[{"text": "Hi", "images": ["large.png", "small.gif", url]}]))
+    assert base64.b64encode(large).decode() in gateway.seen[0].body.decode()
+    assert record.failure is not None
+    assert record.failure.message == "[prompt]; [prompt]; [prompt]"
 
 
 def test_an_echoed_key_is_masked(config: Make, scripted: Script) -> None:

@@ -785,7 +785,7 @@ BAD = [
     (part("prompts: [{txt: Hi}]"), ["run.yaml:4: prompts.0.txt: unknown key; did you mean `text`?"]),
     (
         SMALL.replace("prompts: [Hi]", "suite: [a]"),
-        ["suite: must be text (found a list; accepted: the path of a suite file"],
+        ["suite.0: no such file (found 'a'; accepted: a file; looked for "],
     ),
     (SMALL.replace("prompts: [Hi]", 'suite: "a\\0b"'), ["suite: no such file"]),
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +55,19 @@ def test_no_window_of_the_prompt_is_left(prompt: str, before: str, after: str) -
     pieces = shown.split(MASK)
     windows = {prompt[i : i + WINDOW] for i in range(len(prompt) - WINDOW + 1)}
     assert not any(window in piece for piece in pieces for window in windows)
+
+
+def test_the_bytes_of_an_image_are_hidden() -> None:
+    """Whole, with their data URL or cut out of the middle; words, paths and ids beside them stay."""
+    pixels = base64.b64encode(random.Random(1).randbytes(60_000)).decode()
+    mask = PromptMask(["Hi there"], ["auto", f"data:image/png;base64,{pixels}"])
+    beside = "id 0123456789abcdef0123, v1/chat/completions"
+    told = f"bad image 'data:image/png;base64,{pixels[:80]}' ... {pixels[4_001:4_040]}, {beside}"
+    assert mask.hide(told) == f"bad image '{MASK}' ... {MASK}, {beside}"
+    assert mask.hide("auto") == "auto"
+
+
+def test_the_address_of_an_image_is_hidden() -> None:
+    """It is as much the prompt's as its words."""
+    url = "https://pictures.example/harbour.png"
+    assert PromptMask([], [url]).hide(f"cannot load {url}: 404") == f"cannot load {MASK}: 404"

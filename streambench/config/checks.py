@@ -81,6 +81,7 @@ def _check_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variabl
             )
     else:
         _check_real_gateway(draft, gateway, path, variable)
+    _check_params(draft, gateway.get("params"), (*path, "params"))
     tls = gateway.get("tls")
     if isinstance(tls, dict) and tls.get("client_key") is not None and tls.get("client_cert") is None:
         draft.refuse((*path, "tls", "client_cert"), "is required with client_key", accepted="the certificate's path")
@@ -121,12 +122,16 @@ def _check_model(draft: Draft, model: dict[str, Any], path: KeyPath) -> None:
     if isinstance(gateways, dict) and isinstance(name, str) and name not in gateways:
         message = f"there is no such gateway{nearest(name, gateways)}"
         draft.refuse((*path, "gateway"), message, shown(name), ", ".join(gateways) or None)
-    params = model.get("params")
-    if isinstance(params, dict):
-        for param in sorted(params.keys() & RESERVED_PARAMS):
-            draft.refuse((*path, "params", param), f"may not be set: {RESERVED_PARAMS[param]}")
-        for fault in faults(params):
-            draft.refuse((*path, "params", *fault.path), fault.message, fault.found, fault.accepted)
+    _check_params(draft, model.get("params"), (*path, "params"))
+
+
+def _check_params(draft: Draft, params: Any, path: KeyPath) -> None:
+    if not isinstance(params, dict):
+        return
+    for param in sorted(params.keys() & RESERVED_PARAMS):
+        draft.refuse((*path, param), f"may not be set: {RESERVED_PARAMS[param]}")
+    for fault in faults(params):
+        draft.refuse((*path, *fault.path), fault.message, fault.found, fault.accepted)
 
 
 def _check_load(draft: Draft, load: Any) -> None:

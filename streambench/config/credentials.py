@@ -10,6 +10,7 @@ from typing import Any
 
 from streambench.config.draft import Draft
 from streambench.documents import KeyPath
+from streambench.headers import RESERVED
 from streambench.secrets import is_secret_name, looks_secret
 
 VARIABLE = re.compile(r"\$\{([^{}]*)\}")
@@ -23,8 +24,13 @@ def check_credentials(draft: Draft) -> None:
         path = ("gateways", name)
         _check_api_key(draft, gateway, path, variable_for(name))
         _check_headers(draft, gateway.get("headers"), (*path, "headers"), variable_for(name, "HEADER"))
+        _check_params(draft, gateway.get("params"), (*path, "params"), variable_for(name, "SECRET"))
         for key in ("base_url", "proxy"):
             _check_url(draft, gateway, (*path, key), variable_for(name, "PASSWORD"))
+    for index, model in draft.models():
+        variable = variable_for(str(model.get("alias") or model.get("model")), "HEADER")
+        _refuse_reserved(draft, model.get("headers"), ("models", index, "headers"))
+        _check_headers(draft, model.get("headers"), ("models", index, "headers"), variable)
     telemetry = draft.data.get("telemetry")
     if isinstance(telemetry, dict):
         _check_headers(draft, telemetry.get("headers"), ("telemetry", "headers"), "OTLP_HEADER")
@@ -62,6 +68,13 @@ def _refuse_api_key(draft: Draft, gateway: dict[str, Any], path: KeyPath, variab
     gateway["api_key"] = None
 
 
+def _refuse_reserved(draft: Draft, headers: Any, path: KeyPath) -> None:
+    """Before it is told how a key may be put into one of them."""
+    for name in [name for name in headers if name.lower() in RESERVED] if isinstance(headers, dict) else ():
+        draft.refuse((*path, name), f"may not be set here: {RESERVED[name.lower()]}")
+        _remember(draft, headers.pop(name))
+
+
 def _check_headers(draft: Draft, headers: Any, path: KeyPath, variable: str) -> None:
     if not isinstance(headers, dict):
         return
@@ -71,6 +84,17 @@ def _check_headers(draft: Draft, headers: Any, path: KeyPath, variable: str) -> 
             draft.refuse((*path, name), "a secret must not stand in the file", accepted=accepted)
             _remember(draft, _SCHEME_WORD.sub("", str(value)))
             headers[name] = ""
+
+
+def _check_params(draft: Draft, value: Any, path: KeyPath, variable: str) -> None:
+    """A gateway's extra fields, at any depth: some gateways take their key in the body."""
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        if isinstance(inner, str) and _is_literal_secret(str(key), inner):
+            accepted = f"`{key}: ${{{variable}}}` with `export {variable}=...`"
+            draft.refuse((*path, key), "a secret must not stand in the file", accepted=accepted)
+            _remember(draft, inner)
+            value[key] = ""
+        _check_params(draft, inner, (*path, key), variable)
 
 
 def _is_literal_secret(name: str, value: str) -> bool:

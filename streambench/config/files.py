@@ -16,7 +16,7 @@ from streambench.config.values import at_home
 from streambench.documents import Document, KeyPath, read_yaml, shown
 from streambench.errors import InputError, SuiteError
 from streambench.secrets import Secrets
-from streambench.suite import Suite, load_suite, suite_from
+from streambench.suite import Suite, load_suite, suite_from, together
 
 _TLS_FILES = ("ca_bundle", "client_cert", "client_key")
 _TELEMETRY_FILES = ("certificate", "client_key", "client_certificate")
@@ -61,10 +61,36 @@ def load_prompts(draft: Draft) -> Suite | None:
     if draft.is_refused(("prompts",)):
         return None
     try:
-        if isinstance(draft.data.get("suite"), str):
-            found = find(draft, draft.data["suite"], ("suite",))
-            return load_suite(found) if found else None
+        if isinstance(draft.data.get("suite"), str | list):
+            return _from_files(draft, draft.data["suite"])
         return _inline(draft) if isinstance(draft.data.get("prompts"), list) else None
+    except SuiteError as error:
+        draft.suite_problems.extend(error.problems)
+    return None
+
+
+def _from_files(draft: Draft, said: str | list[Any]) -> Suite | None:
+    """The suite in a file, or those in several as one."""
+    paths = [said] if isinstance(said, str) else said
+    if not all(isinstance(path, str) for path in paths):
+        return None  # the schema tells it
+    places = [("suite",) if isinstance(said, str) else ("suite", index) for index in range(len(paths))]
+    found = [find(draft, path, place) for path, place in zip(paths, places, strict=True)]
+    for index, file in enumerate(found):
+        if file is not None and file in found[:index]:
+            draft.refuse(places[index], "stands in the list twice", shown(paths[index]), "each file once")
+    suites = [_loaded(draft, file) for file in dict.fromkeys(found) if file is not None]
+    if not suites:
+        return None
+    whole = [suite for suite in suites if suite is not None]
+    if len(whole) < len(suites):
+        return None
+    return whole[0] if len(whole) == 1 else together(whole)
+
+
+def _loaded(draft: Draft, path: Path) -> Suite | None:
+    try:
+        return load_suite(path)
     except SuiteError as error:
         draft.suite_problems.extend(error.problems)
     return None
@@ -73,7 +99,8 @@ def load_prompts(draft: Draft) -> Suite | None:
 def _inline(draft: Draft) -> Suite:
     option = next((option for path, option in draft.origins.items() if path[0] == "prompts"), None)
     document = Document(option or draft.document.file, draft.data, {} if option else draft.document.lines)
-    return suite_from(document, INLINE, at=("prompts",))
+    folders = (draft.folder, draft.also_in) if draft.also_in else (draft.folder,)
+    return suite_from(document, INLINE, at=("prompts",), folders=folders)
 
 
 def _find_in(draft: Draft, mapping: dict[str, Any], path: KeyPath) -> None:

@@ -96,7 +96,7 @@ def _resolve(draft: Draft, settings: FileConfig, suite: Suite) -> Config:
     return Config(
         **common,
         suite=suite,
-        suite_path=suite_path,
+        suite_path=", ".join(suite_path) if suite_path else None,
         secrets=Secrets(draft.secret_values),
         from_variables=frozenset(draft.variables),
     )

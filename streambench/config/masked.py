@@ -10,8 +10,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from streambench.conversation import begin
+from streambench.images import images_of
 from streambench.secrets import MASK, Secrets, is_secret_name, mask_url
-from streambench.suite import texts_in
+from streambench.suite import Prompt, texts_in
 
 if TYPE_CHECKING:
     from streambench.config.schema import Config, FileGateway, Load, Model, Telemetry
@@ -42,7 +43,7 @@ def masked_config(config: Config) -> dict[str, Any]:
     return judged | {
         "name": config.name,
         "gateways": {name: _gateway_of(config, name) for name in config.gateways},
-        "models": [_model(model, config.secrets) for model in config.models],
+        "models": [_model(model, config.secrets, _filled_in_headers(config)) for model in config.models],
         "suite": {
             "name": config.suite.name,
             "path": config.suite_path,
@@ -75,11 +76,18 @@ def prompt_catalogue(config: Config) -> dict[str, dict[str, Any]]:
             "tags": list(prompt.tags),
             "messages": len(begin(prompt).messages),
             "chars": sum(len(text) for message in begin(prompt).messages for text in texts_in(message.get("content"))),
+            **_images(prompt),
             "params": _params({k: v for k, v in prompt.params.items() if k in TOLD_PARAMS}, config.secrets),
             **({"turns": [asdict(turn.facts) for turn in prompt.turns]} if prompt.turns else {}),
         }
         for prompt in config.suite.prompts
     }
+
+
+def _images(prompt: Prompt) -> dict[str, int]:
+    """How many, where there are some; their bytes count as no characters."""
+    count = images_of(begin(prompt).messages)
+    return {"images": count} if count else {}
 
 
 def _gateway_of(config: Config, name: str) -> dict[str, Any]:
@@ -95,10 +103,8 @@ def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str
     return {
         "base_url": secrets.mask(mask_url(gateway.base_url)),
         "api_key": "none" if gateway.api_key is None else MASK,
-        "headers": {
-            name: MASK if name in hidden or is_secret_name(name) else secrets.mask(value)
-            for name, value in gateway.headers.items()
-        },
+        "headers": _headers(gateway.headers, secrets, hidden),
+        **({"params": _params(gateway.params, secrets)} if gateway.params else {}),
         "limits": gateway.limits.model_dump(),
         "models": None if gateway.models is None else str(gateway.models),
         "include_usage": gateway.include_usage,
@@ -120,12 +126,26 @@ def masked_telemetry(telemetry: Telemetry, secrets: Secrets) -> dict[str, Any]:
     }
 
 
-def _model(model: Model, secrets: Secrets) -> dict[str, Any]:
-    """How it is asked is said where that is not by a streamed chat, as headers from before there was a choice."""
+def _model(model: Model, secrets: Secrets, hidden: frozenset[str]) -> dict[str, Any]:
+    """How it is asked is said where that is not by a streamed chat, and headers where there are some: runs from before
+    there was a choice are still the same.
+    """
     ask = model.ask
     told: dict[str, Any] = {"api": ask.api} if ask.api != "chat" else {}
     told |= {} if ask.streamed else {"stream": False}
+    told |= {"headers": _headers(model.headers, secrets, hidden)} if model.headers else {}
     return {**model.model_dump(exclude={"api", "stream"}), **told, "params": _params(model.params, secrets)}
+
+
+def _filled_in_headers(config: Config) -> frozenset[str]:
+    """Names of the models' headers that came from a variable in any of them."""
+    return frozenset(str(path[3]) for path in config.from_variables if path[0] == "models" and len(path) > 3)
+
+
+def _headers(headers: Mapping[str, str], secrets: Secrets, hidden: frozenset[str]) -> dict[str, str]:
+    return {
+        name: MASK if name in hidden or is_secret_name(name) else secrets.mask(value) for name, value in headers.items()
+    }
 
 
 def _params(value: Any, secrets: Secrets, name: str = "") -> Any:

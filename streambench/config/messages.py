@@ -86,6 +86,8 @@ def _found(draft: Draft, path: KeyPath, value: Any) -> str:
 def _may_be_secret(path: KeyPath) -> bool:
     if path[0] == "telemetry":
         return len(path) == 1 or path[1] == "headers"
+    if path[0] == "models":
+        return path[2:3] == ("headers",)
     return path[0] == "gateways" and (len(path) < 3 or path[2] not in _SHOWABLE)
 
 

@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     InstanceOf,
+    WithJsonSchema,
     field_serializer,
     model_validator,
 )
@@ -23,10 +24,9 @@ from pydantic import (
 from streambench.apis import Api, Ask
 from streambench.config.masked import masked_config, masked_gateway, masked_telemetry, prompt_catalogue
 from streambench.config.values import (
+    as_list,
     base_url,
     folder,
-    header_name,
-    header_value,
     label,
     not_bool,
     otlp_url,
@@ -37,6 +37,7 @@ from streambench.config.values import (
     streaming,
 )
 from streambench.documents import KeyPath
+from streambench.headers import added_name, header_name, header_value
 from streambench.records import Phase
 from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
@@ -55,17 +56,26 @@ Folder = Annotated[Path, BeforeValidator(folder)]
 Streaming = Annotated[tuple[bool, ...], BeforeValidator(streaming)]
 """Streams, whole answers, or both: one or two of true and false."""
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
+Suites = Annotated[
+    tuple[str, ...],
+    BeforeValidator(as_list),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+AddedHeaders = dict[Annotated[str, AfterValidator(added_name)], Annotated[str, BeforeValidator(header_value)]]
+"""Beside the gateway's own: without what only the gateway, or the request itself, may say."""
 
 _LABEL = "text on one line (put numbers in quotes)"
 _SECONDS = "seconds above 0, as a number or as in 500ms, 90s, 10m, 1h30m"
 _BYTES = "bytes from 1024 to 1 TiB, as a number or as in 256KiB, 64MB"
 _SWITCH = "true or false"
+_PER_MILLION = "USD per million tokens, from 0"
 _COUNT = "a whole number from 1"
 _STATUSES = "a list of statuses from 400 to 599 but 400, 401, 403, 404 and 422, which are never retried"
 _FILE = "a file's path"
 _API = "chat, responses, completions"
 _STREAM = "true, false, or [true, false] for both"
 _EXPORTERS = "otlp, console, none"
+_PARAMS = "request parameters, as in {max_tokens: 64}"
 _HEADERS = "a mapping of header names to texts on one line"
 
 
@@ -95,6 +105,8 @@ class FileGateway(Frozen):
     base_url: BaseUrl = Field(description="`embedded`, or a URL such as https://gateway.example/v1")
     api_key: str | None = Field(default=None, repr=False, exclude=True, description="${NAME} or none")
     headers: Headers = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
+    params: dict[str, Any] = Field(default_factory=dict, repr=False, exclude=True, description=_PARAMS)
+    """Of every request to it, below those of the model and the prompt."""
     limits: GatewayLimits = GatewayLimits()
     models: Path | None = Field(default=None, description="the path of a file with the embedded gateway's models")
     include_usage: bool = Field(default=True, description=_SWITCH)
@@ -120,7 +132,7 @@ class FileGateway(Frozen):
 
     def __repr_args__(self) -> Any:
         """Of what may hold a secret only the masked form, as in the run's header."""
-        return masked_gateway(self, Secrets()).items()
+        return (said for said in masked_gateway(self, Secrets()).items() if said[0] != "params")
 
 
 class Gateway(FileGateway):
@@ -133,10 +145,15 @@ class Gateway(FileGateway):
 
 
 class Price(Frozen):
-    """USD per million tokens."""
+    """USD per million tokens, and `per_request` in USD: `money.Price`."""
 
-    input: Number = Field(ge=0, description="USD per million tokens, from 0")
-    output: Number = Field(ge=0, description="USD per million tokens, from 0")
+    input: Number = Field(ge=0, description=_PER_MILLION)
+    output: Number = Field(ge=0, description=_PER_MILLION)
+    cached: Number | None = Field(default=None, ge=0, description=_PER_MILLION)
+    """Of input that was read from a cache, where the usage says how much was; None: as `input`."""
+    reasoning: Number | None = Field(default=None, ge=0, description=_PER_MILLION)
+    """Of output that was thought, where the usage says how much was; None: as `output`."""
+    per_request: Number | None = Field(default=None, ge=0, description="USD for each request, from 0")
 
 
 class Model(Frozen):
@@ -145,8 +162,12 @@ class Model(Frozen):
     model: Label = Field(description=_LABEL)
     alias: Label = Field(default="", description=_LABEL)
     gateway: str = Field(default="", description="the name of a gateway")
-    params: dict[str, Any] = Field(default_factory=dict, description="request parameters, as in {max_tokens: 64}")
+    params: dict[str, Any] = Field(default_factory=dict, description=_PARAMS)
+    headers: AddedHeaders = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
+    """Over its gateway's."""
     price: Price | None = None
+    compare_as: Label | None = Field(default=None, description=_LABEL)
+    """Ties models of several gateways that are one model under different names, to be compared by gateway."""
     limits: GatewayLimits = GatewayLimits()
     include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""
@@ -388,7 +409,9 @@ class FileConfig(Settings):
     gateways: dict[Label, FileGateway] = Field(
         min_length=1, description="a mapping of names to gateways, as in {hub: {base_url: ..., api_key: ...}}"
     )
-    suite: str | None = Field(default=None, description="the path of a suite file (or `prompts:` with a list)")
+    suite: Suites | None = Field(
+        default=None, min_length=1, description="the path of a suite file, or a list of them (or `prompts:` instead)"
+    )
     prompts: list[Any] | None = Field(default=None, description="a list of prompts (or `suite:` with a file)")
 
 
@@ -401,7 +424,7 @@ class Config(Settings):
     gateways: dict[str, Gateway]
     suite: InstanceOf[Suite] = Field(repr=False, exclude=True)
     suite_path: str | None = None
-    """The suite's path as the file says it; None for prompts inside the config."""
+    """The suite's path as the file says it, several with commas; None for prompts inside the config."""
     secrets: InstanceOf[Secrets] = Field(default_factory=Secrets, repr=False, exclude=True)
     from_variables: frozenset[KeyPath] = Field(default=frozenset(), repr=False, exclude=True)
     """Where in the file a `${NAME}` stood."""

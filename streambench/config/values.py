@@ -1,4 +1,4 @@
-"""Readers of single values: durations, URLs, header fields, names. Each returns the value or raises ValueError.
+"""Readers of single values: durations, URLs, names. Each returns the value or raises ValueError.
 
 On the way: schema.py hangs them on its fields. Their messages never repeat the value, which may be a secret.
 """
@@ -12,12 +12,9 @@ from urllib.parse import urlsplit
 
 from streambench.documents import duration_s, nearest
 
-FRAMING = frozenset({"connection", "content-length", "content-type", "host", "transfer-encoding"})
-"""Headers that a request's own bytes decide: another value would cut or garble it."""
 MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
 """Statuses that the same request would get again."""
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
@@ -51,6 +48,11 @@ def streaming(value: Any) -> Any:
     if not stated or not all(isinstance(one, bool) for one in stated) or len(set(stated)) != len(stated):
         raise ValueError("says neither yes nor no, nor each of them once")
     return tuple(stated)
+
+
+def as_list(value: Any) -> Any:
+    """A single text as a list of it."""
+    return [value] if isinstance(value, str) else value
 
 
 def retriable_status(status: int) -> int:
@@ -130,24 +132,3 @@ def _check_url(text: str, schemes: tuple[str, ...]) -> None:
         raise ValueError("names no host")
     if parts.fragment:
         raise ValueError("must have no #fragment")
-
-
-def header_name(text: str) -> str:
-    if not _TOKEN.fullmatch(text):
-        raise ValueError("is no header name")
-    if text.lower() in FRAMING:
-        raise ValueError("is set by the request itself")
-    return text
-
-
-def header_value(value: Any) -> Any:
-    """Numbers are fine as header values; line breaks would let a value add headers of its own."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    if isinstance(value, str) and not is_header_safe(value):
-        raise ValueError("holds a character that no header can carry, such as a line break or one outside ASCII")
-    return value
-
-
-def is_header_safe(text: str) -> bool:
-    return text.isascii() and text.isprintable()

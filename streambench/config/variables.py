@@ -1,4 +1,5 @@
-"""Fills `${NAME}` in, under `gateways` and `telemetry` only, from the environment and from `.env` beside the config.
+"""Fills `${NAME}` in, from the environment and from `.env` beside the config: under `gateways`, `telemetry` and the
+`headers` of models only.
 
 On the way: a step of load.py over the Draft. What was filled in is remembered: as a secret, and by its path.
 """
@@ -12,9 +13,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from streambench.config.credentials import VARIABLE
 from streambench.config.draft import Draft
-from streambench.config.values import is_header_safe
 from streambench.documents import KeyPath, shown
 from streambench.errors import Problem
+from streambench.headers import is_header_safe
 
 DOTENV = ".env"
 _PARTS = ("gateways", "telemetry")
@@ -27,6 +28,8 @@ _PLAIN = ("limits", "models", "tls", "include_usage", "http2", "connections")
 
 def expand(draft: Draft, env: Mapping[str, str]) -> None:
     found = [hit for part in _PARTS for hit in _texts_with_variables(draft.data.get(part), (part,))]
+    for index, model in draft.models():
+        found += _texts_with_variables(model.get("headers"), ("models", index, "headers"))
     if not found:
         return
     values = {**_read_dotenv(draft), **{name: value for name, value in env.items() if value}}
