@@ -13,14 +13,18 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
+from streambench.api_events import events_of
+from streambench.apis import STREAMED_CHAT, Ask
 from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.json_answers import JsonForm
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, Ticket, ToolCall
+from streambench.records import Asked, AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets
 from streambench.sse import BOM
 from streambench.transport import Tape
+from streambench.wholes import WholeDecoder
 
 SLICE = 128
 """Pieces that are decoded before the event loop gets its turn."""
@@ -62,10 +66,16 @@ class TapeReader:
         keep_text: bool,
         schemas: Mapping[str, Any] | None = None,
         limits: StreamLimits | None = None,
+        ask: Ask = STREAMED_CHAT,
+        json_form: JsonForm | None = None,
     ) -> None:
         self.tape = tape
+        self.ask = ask
         self._limits = limits or StreamLimits()
-        self.decoder = StreamDecoder(keep_text=keep_text, schemas=schemas, limits=self._limits)
+        decoder = StreamDecoder if ask.streamed else WholeDecoder
+        self.decoder = decoder(
+            keep_text=keep_text, schemas=schemas, limits=self._limits, events=events_of(ask), json_form=json_form
+        )
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
         self._next = 0
@@ -97,8 +107,12 @@ class TapeReader:
     def close(self) -> None:
         while not self.catch_up():
             pass
-        if self._last is not None:
+        if self._last is not None and (self.ask.streamed or self._is_whole()):
             self.decoder.close(*self._last)
+
+    def _is_whole(self) -> bool:
+        """Half an answer is no malformed one, and an error's body no answer: the wire and the status tell of those."""
+        return self.tape.failure is None and self.tape.status is not None and 200 <= self.tape.status < 300
 
     def start_of_body(self) -> bytes:
         """As much of the decoded body, without its content-encoding, as an error is looked for in."""
@@ -198,6 +212,7 @@ class Circumstances:
     prompt_mask: Callable[[], PromptMask]
     model_asked: str | None = None
     usage_asked: bool = True
+    asked: Asked | None = None
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
@@ -239,9 +254,9 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         body_bytes=tape.body_bytes,
         reads=tape.read_count,
         timeline=decoder.timeline(),
-        comments=decoder.comments if _is_stream(reader) else 0,
-        malformed=decoder.malformed if _is_stream(reader) else 0,
-        malformed_why=_maybe(about.clean_message, decoder.malformed_why) if _is_stream(reader) else None,
+        comments=decoder.comments if _is_answer(reader) else 0,
+        malformed=decoder.malformed if _is_answer(reader) else 0,
+        malformed_why=_maybe(about.clean_message, decoder.malformed_why) if _is_answer(reader) else None,
         finish_reason=_maybe(clean, decoder.finish_reason),
         done=decoder.done,
         usage=decoder.usage,
@@ -260,8 +275,12 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         after_finish=decoder.after_finish,
         tool_calls=tuple(_cleaned_call(call, about) for call in decoder.tool_calls()),
         unknown_fields=tuple(about.clean_message(path) for path in decoder.unknown_fields),
-        broken_utf8=decoder.broken_utf8 if _is_stream(reader) else 0,
+        broken_utf8=decoder.broken_utf8 if _is_answer(reader) else 0,
         request_span_id=about.request_span_id,
+        api=reader.ask.api,
+        streamed=reader.ask.streamed,
+        asked=_cleaned_asked(about),
+        json_answer=decoder.json_answer(),
     )
 
 
@@ -272,7 +291,7 @@ def _failure(reader: TapeReader, about: Circumstances) -> Failure | None:
         return tape.failure
     if tape.status is not None and not 200 <= tape.status < 300:
         return _http_error(reader, about)
-    if tape.status is not None and (reader.unreadable or not _is_stream(reader)) and tape.body_bytes:
+    if tape.status is not None and (reader.unreadable or not _is_answer(reader)) and tape.body_bytes:
         return _not_a_stream(reader)
     if tape.failure is None or tape.failure.kind == "disconnected" or _is_of_the_body(tape.failure):
         return reader.decoder.too_large or tape.failure
@@ -284,11 +303,15 @@ def _is_of_the_body(failure: Failure) -> bool:
     return failure.kind == "too_large" and failure.detail == "body"
 
 
-def _is_stream(reader: TapeReader) -> bool:
-    """By its word or by its deeds: some servers stream events under another content type."""
+def _is_answer(reader: TapeReader) -> bool:
+    """Whether what came is of the kind that was asked for: a stream, by its word or by its deeds, as some servers
+    stream events under another content type; or one body of JSON.
+    """
     decoder = reader.decoder
     if decoder.done or decoder.error_frame is not None or decoder.chunks > 0:
         return True
+    if not reader.ask.streamed:
+        return _document(reader.start_of_body()) == "JSON"
     return _says_stream(reader.tape) and (decoder.events > 0 or not _document(reader.start_of_body()))
 
 
@@ -307,10 +330,12 @@ def _not_a_stream(reader: TapeReader) -> Failure:
         return Failure("not_a_stream", f"the body's encoding cannot be read: {reader.unreadable}", detail="encoding")
     body = reader.start_of_body()
     what = (reader.tape.header("content-type") or "no content type").split(";")[0].strip()
-    came = f"{_document(body)} came as {what}" if _says_stream(reader.tape) else f"{what} came"
+    named = reader.ask.streamed and _says_stream(reader.tape)
+    came = f"{_document(body)} came as {what}" if named else f"{what} came"
     failure = _said_instead(came.lower(), body)
     told = f": {failure.message}" if failure.message else ""
-    return replace(failure, message=f"a stream was asked for, {came}{told}", detail=what)
+    asked = "a stream" if reader.ask.streamed else "a whole answer"
+    return replace(failure, message=f"{asked} was asked for, {came}{told}", detail=what)
 
 
 def _said_instead(came: str, body: bytes) -> Failure:
@@ -382,6 +407,12 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
     )
+
+
+def _cleaned_asked(about: Circumstances) -> Asked | None:
+    """A parameter may be any variable's value."""
+    asked, clean = about.asked, partial(about.secrets.clean, limit=VALUE_LIMIT)
+    return asked and replace(asked, function=_maybe(clean, asked.function), effort=_maybe(clean, asked.effort))
 
 
 def _cleaned_call(call: ToolCall, about: Circumstances) -> ToolCall:

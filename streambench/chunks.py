@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any
 
-from streambench.dialects import FIELDS_LIMIT, unknown_fields
+from streambench.api_events import CHAT, Events
+from streambench.dialects import FIELDS_LIMIT
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.json_answers import AnswerText, JsonForm
 from streambench.payloads import (
     PER_CHUNK,
     Chunk,
@@ -20,12 +22,11 @@ from streambench.payloads import (
     Function,
     UnreadableError,
     is_utf8,
-    read_chunk,
     read_json,
     read_usage,
     without_half_pairs,
 )
-from streambench.records import GENERATED, ChunkTimeline, Failure, ToolCall, Usage
+from streambench.records import GENERATED, ChunkTimeline, Failure, JsonAnswer, ToolCall, Usage
 from streambench.sse import Event, SseReader
 from streambench.tool_calls import LEGACY, SaidCall, ToolCalls
 
@@ -59,7 +60,8 @@ class StreamDecoder:
     """Reads one response body as a stream of chat chunks, as fast as it is fed or all at its end.
 
     `feed` takes the body's pieces with the arrival of each (nanoseconds since the attempt's start) and the number of
-    the socket read that brought it; the facts gather in the attributes. `schemas` are those of the request's functions.
+    the socket read that brought it; the facts gather in the attributes. `schemas` are those of the request's functions,
+    `json_form` what JSON it asked for; `events` reads the frames of another API than Chat Completions.
     Where the stream passes a limit, `too_large` tells which, and nothing more is read.
     """
 
@@ -69,8 +71,12 @@ class StreamDecoder:
         keep_text: bool = False,
         schemas: Mapping[str, Any] | None = None,
         limits: StreamLimits | None = None,
+        events: Events = CHAT,
+        json_form: JsonForm | None = None,
     ) -> None:
         self._limits = limits or StreamLimits()
+        self._events = events
+        self._read_event = events.read
         self._reader = SseReader(self._limits.line_bytes)
         self._keep_text = keep_text
         self._frames = 0
@@ -96,6 +102,8 @@ class StreamDecoder:
         self.after_finish = 0
         self.broken_utf8 = 0
         self._tools = ToolCalls(schemas or {})
+        self._answer = AnswerText(json_form) if json_form is not None else None
+        self._holds_text = keep_text or json_form is not None
         self._id: str | None = None
         self._ids: set[str] = set()
         self._roles: dict[int, int] = {}
@@ -178,11 +186,18 @@ class StreamDecoder:
 
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls that came so far, judged as they stand."""
-        return self._tools.judged()
+        return self._tools.judged(finished=self.finish_reason is not None)
 
     def said_calls(self) -> tuple[SaidCall, ...] | None:
         """The calls with their arguments; None where one was too long to be held."""
         return self._tools.said()
+
+    def json_answer(self) -> JsonAnswer | None:
+        """The JSON that was asked for, judged as it stands; None where none was."""
+        if self._answer is None:
+            return None
+        instead = "a tool was called instead" if "f" in self._kind else "a refusal came" if "x" in self._kind else None
+        return self._answer.judged(finished=self.finish_reason is not None, instead=instead)
 
     def text(self) -> str | None:
         return self._text.getvalue() if self._keep_text else None
@@ -219,7 +234,7 @@ class StreamDecoder:
 
     def _decode(self, data: bytes) -> Chunk | None:
         try:
-            return read_chunk(data)
+            return self._read_event(data)
         except UnreadableError as error:
             whole = without_half_pairs(data)
             if whole != data:
@@ -256,6 +271,7 @@ class StreamDecoder:
     def _finish(self, index: int, reason: str) -> None:
         """The first reason is the stream's; each choice ends with its own."""
         self.finish_reason = self.finish_reason or _bounded(reason)
+        self.done = self.done or self._events.finish_ends
         if len(self._finished) < CHOICES_LIMIT:
             self._finished.add(index)
 
@@ -268,7 +284,7 @@ class StreamDecoder:
         if len(data) > LOOK_LIMIT:
             return
         try:
-            for path in unknown_fields(read_json(data)):
+            for path in self._events.look(read_json(data)):
                 if len(self._unknown) < FIELDS_LIMIT:
                     self._unknown[path] = None
         except UnreadableError:
@@ -298,8 +314,8 @@ class StreamDecoder:
         tools = self._called(delta, index) if delta.tool_calls or delta.function_call else 0
         if delta.role and (index in self._roles or len(self._roles) < CHOICES_LIMIT):
             self._roles[index] = self._roles.get(index, 0) + 1
-        if self._keep_text:
-            self._keep(content or refusal, reasoning)
+        if self._holds_text:
+            self._hold(content, refusal, reasoning, index)
         chars = len(reasoning) + len(content) + len(refusal) + tools
         if content:
             return "c", chars
@@ -310,6 +326,12 @@ class StreamDecoder:
         if reasoning:
             return "t", chars
         return ("r" if delta.role else "o"), 0
+
+    def _hold(self, content: str, refusal: str, reasoning: str, index: int) -> None:
+        if self._answer is not None and content:
+            self._answer.add(index, content, self.last_event_ns or 0)
+        if self._keep_text:
+            self._keep(content or refusal, reasoning)
 
     def _keep(self, text: str, reasoning: str) -> None:
         self._kept_chars += len(text) + len(reasoning)
@@ -324,11 +346,11 @@ class StreamDecoder:
         chars = 0
         for call in (delta.tool_calls or ())[:PER_CHUNK]:
             function = call.function or Function()
-            self._tools.add(choice, call.index, call.id, function.name, function.arguments)
+            self._tools.add(choice, call.index, call.id, function.name, function.arguments, self.last_event_ns)
             chars += len(function.name or "") + len(function.arguments or "")
         legacy = delta.function_call
         if legacy is not None:
-            self._tools.add(choice, LEGACY, None, legacy.name, legacy.arguments)
+            self._tools.add(choice, LEGACY, None, legacy.name, legacy.arguments, self.last_event_ns)
             chars += len(legacy.name or "") + len(legacy.arguments or "")
         return chars
 

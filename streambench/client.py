@@ -22,6 +22,8 @@ from urllib.request import getproxies, proxy_bypass
 
 from openai import AsyncOpenAI, Omit, OpenAIError
 
+from streambench.apis import Ask, in_words_of
+from streambench.asked import asked_of, json_form, prepare_schemas
 from streambench.capture import SLICE, Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor, Clock
@@ -34,9 +36,9 @@ from streambench.health import judge
 from streambench.images import attached
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
-from streambench.records import AttemptRecord, Failure, RunTrace, Stamps, Ticket
+from streambench.records import Asked, AttemptRecord, Failure, RunTrace, Stamps, Ticket
 from streambench.suite import Prompt, texts_of
-from streambench.tool_calls import declared_schemas, prepare_schemas
+from streambench.tool_calls import declared_schemas
 from streambench.trace_ids import new_run_trace, new_span_id, new_trace_id
 from streambench.transport import (
     CURRENT,
@@ -155,7 +157,7 @@ class Client:
         door = self._doors[model.gateway]
         body = self._body(door.gateway, model, conversation, asks_usage=asks_usage)
         own = laid_over(model.headers, conversation.prompt.headers)
-        task = _in_context_of(exchange, door.call(model.model, body, own, self._traced.headers(of)))
+        task = _in_context_of(exchange, door.call(model.model, model.ask, body, own, self._traced.headers(of)))
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
         reader = TapeReader(
@@ -163,9 +165,11 @@ class Client:
             keep_text=self._keeps_text or conversation.goes_on,
             schemas=schemas,
             limits=self._limits,
+            ask=model.ask,
+            json_form=json_form(body["extra_body"]),
         )
         exchange.on_backlog = partial(self._behind.ask, exchange, reader)
-        return _Held(exchange, reader, task, asks_usage=asks_usage)
+        return _Held(exchange, reader, task, asks_usage=asks_usage, asked=asked_of(body["extra_body"]))
 
     async def renewed(self, armed: ArmedRequest, held: _Held) -> _Held:
         """What is held, or a request built anew where the gateway has refused one like it by now."""
@@ -189,7 +193,7 @@ class Client:
         wanted = model.include_usage
         if wanted is None:
             wanted = self._doors[model.gateway].gateway.include_usage
-        return wanted and model.alias not in self._refuses_usage
+        return wanted and model.ask.names_usage and model.alias not in self._refuses_usage
 
     @staticmethod
     def _body(gateway: Gateway, model: Model, conversation: Conversation, *, asks_usage: bool) -> dict[str, Any]:
@@ -217,7 +221,8 @@ class Client:
             secrets=self._config.secrets,
             prompt_mask=partial(self._mask_of, armed.conversation),
             model_asked=self._models[armed.ticket.model].model,
-            usage_asked=held.asks_usage,
+            usage_asked=held.asks_usage or not held.reader.ask.names_usage,
+            asked=held.asked,
         )
         record = self._with_usage_refusal(record_of(held.reader, about, refused))
         if not self._keeps_text and record.text is not None:
@@ -269,6 +274,7 @@ class _Held:
     reader: TapeReader
     task: asyncio.Task[None]
     asks_usage: bool
+    asked: Asked | None = None
 
     async def discard(self) -> None:
         self.task.cancel()
@@ -329,7 +335,8 @@ class ArmedRequest:
             return
         exchange.is_done = self._is_done
         exchange.fire()
-        watch = Watch(exchange, self._held.reader, self._deadlines)
+        reader = self._held.reader
+        watch = Watch(exchange, reader, self._deadlines if reader.ask.streamed else self._deadlines.of_whole())
         try:
             await exchange.over
         finally:
@@ -397,14 +404,23 @@ class _Door:
             )
 
     async def call(
-        self, model: str, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
+        self, model: str, ask: Ask, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
     ) -> None:
-        """`own` are the request's headers, which win over the gateway's; `carried` stand beside those, which win."""
-        create = self.sdk.chat.completions.with_streaming_response.create
+        """`body` is a chat's, by whichever API it goes; `own` are the request's headers, which win over the gateway's;
+        `carried` stand beside those, which win.
+        """
+        create = self._resource(ask.api).with_streaming_response.create
+        words = in_words_of(ask.api, body)
         beside = {name: value for name, value in carried.items() if name.lower() not in self._named}
         headers: dict[str, str | Omit] = {**beside, **self._respelled(own), **self._headers}
-        async with create(model=model, stream=True, extra_headers=headers, **body):
+        async with create(model=model, stream=ask.streamed, extra_headers=headers, **words):
             pass  # the answer is on the tape
+
+    def _resource(self, api: str) -> Any:
+        """What of the SDK asks by this API."""
+        if api == "responses":
+            return self.sdk.responses
+        return self.sdk.completions if api == "completions" else self.sdk.chat.completions
 
     def _respelled(self, own: Mapping[str, str]) -> dict[str, str]:
         """As the SDK or the gateway spells the same name: it merges by spelling, and would send both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streambench.clock import NS
 
@@ -14,6 +14,10 @@ class Deadlines:
     first_chunk: float
     idle: float
     total: float
+
+    def of_whole(self) -> Deadlines:
+        """For an answer in one body, of which nothing is to come before all of it: no first chunk is waited for."""
+        return replace(self, first_chunk=2 * self.total)
 
     def next(self, start_ns: int, progress_ns: int | None) -> tuple[str, int]:
         """Which deadline is due next, and when; `progress_ns` is when something generated last came, if it did."""

@@ -23,7 +23,7 @@ _TOP = """
 _CHOICE = """
     index delta finish_reason logprobs text message error
     content_filter_results content_filter_result content_filter_offsets native_finish_reason
-    stop_reason token_ids matched_stop hidden_states enhancements
+    stop_reason token_ids matched_stop hidden_states enhancements provider_specific_fields
 """
 _DELTA = """
     role content refusal tool_calls function_call audio annotations
@@ -37,10 +37,36 @@ KNOWN: Mapping[str, frozenset[str]] = {
     "": frozenset(_TOP.split()),
     "choices": frozenset(_CHOICE.split()),
     "choices.delta": frozenset(_DELTA.split()),
+    "choices.message": frozenset(_DELTA.split()),
     "choices.delta.tool_calls": frozenset(_CALL.split()),
     "choices.delta.tool_calls.function": frozenset(_FUNCTION.split()),
 }
 """Where (as a path) to the names known there. A path that is not listed is not looked into."""
+
+_RESPONSES = """
+    created in_progress queued completed incomplete failed cancelled compaction.compacting
+    output_item.added output_item.done content_part.added content_part.done
+    output_text.delta output_text.done output_text.annotation.added refusal.delta refusal.done
+    reasoning_text.delta reasoning_text.done reasoning_part.added reasoning_part.done
+    reasoning_summary_text.delta reasoning_summary_text.done
+    reasoning_summary_part.added reasoning_summary_part.done
+    function_call_arguments.delta function_call_arguments.done
+    custom_tool_call_input.delta custom_tool_call_input.done
+    audio.delta audio.done audio.transcript.delta audio.transcript.done
+    code_interpreter_call_code.delta code_interpreter_call_code.done code_interpreter_call.in_progress
+    code_interpreter_call.interpreting code_interpreter_call.completed
+    file_search_call.in_progress file_search_call.searching file_search_call.completed
+    web_search_call.in_progress web_search_call.searching web_search_call.completed
+    image_generation_call.in_progress image_generation_call.generating image_generation_call.partial_image
+    image_generation_call.completed
+    mcp_call_arguments.delta mcp_call_arguments.done mcp_call.in_progress mcp_call.completed mcp_call.failed
+    mcp_list_tools.in_progress mcp_list_tools.completed mcp_list_tools.failed
+    shell_call_command.added shell_call_command.delta shell_call_command.done
+    shell_call_output_content.delta shell_call_output_content.done
+    steer steer.accepted steer.pending steer.failed
+"""
+RESPONSES_EVENTS = frozenset(f"response.{name}" for name in _RESPONSES.split())
+"""Types of the events of a streamed response; the one beside them is `error`."""
 
 _NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
+from streambench.dialects import shown_name
 from streambench.health import OUTCOMES, ended_by, of_count
 from streambench.metrics import MIN_CHARACTERS_PER_TOKEN, NS_PER_MS, UNSEEN_TOKENS, output_of, streamed_tokens
 from streambench.model_names import same_model
@@ -97,7 +98,7 @@ _FILTERED = frozenset(
 
 
 def _no_done(record: AttemptRecord, _: Thresholds) -> str | None:
-    if record.done or not _ended_itself(record):
+    if record.done or not _awaits_done(record) or not _ended_itself(record):
         return None
     return f"the body ended after {len(record.timeline.kind)} chunks without [DONE]"
 
@@ -159,7 +160,9 @@ def _against_chunks(record: AttemptRecord, tokens: int, chars: int, thresholds: 
 def _usage_invented(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     """Output counted that did not come, in a stream of plain text whose chunks are as small as a token."""
     usage, chunks = _stated(record), _chunks(record.timeline)
-    if usage is None or usage.output is None or usage.reasoning or record.finish_reason != "stop":
+    if not record.streamed or usage is None or usage.output is None or usage.reasoning:
+        return None
+    if record.finish_reason != "stop":
         return None
     if chunks < _FEWEST_CHUNKS or set(record.timeline.kind) & GENERATED != {"c"}:
         return None
@@ -189,7 +192,7 @@ def _refused(record: AttemptRecord, _: Thresholds) -> str | None:
 def _buffered(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     output = output_of(record.timeline)
     at = output.at_ns
-    if len(at) < thresholds.min_chunks or not _ended_itself(record):
+    if len(at) < thresholds.min_chunks or not record.streamed or not _ended_itself(record):
         return None
     reads = len(set(output.read))
     if reads <= thresholds.buffered_reads:
@@ -205,7 +208,7 @@ def _coalesced(record: AttemptRecord, thresholds: Thresholds) -> str | None:
     output = output_of(record.timeline)
     chunks = len(output.read)
     shared = sum(count for count in Counter(output.read).values() if count > 1) if output.shares_reads else 0
-    if chunks < thresholds.min_chunks or shared <= thresholds.coalesced_share * chunks:
+    if not record.streamed or chunks < thresholds.min_chunks or shared <= thresholds.coalesced_share * chunks:
         return None
     if _buffered(record, thresholds) is not None:
         return None
@@ -253,6 +256,30 @@ def _tool_arguments_invalid(record: AttemptRecord, _: Thresholds) -> str | None:
     return f"{told}; `{bad[0].name or '?'}`: {bad[0].why or 'unusable'}"
 
 
+def _tool_not_called(record: AttemptRecord, _: Thresholds) -> str | None:
+    """Not told of an answer that broke off, nor of one whose call has no name that could be told from another."""
+    asked, calls = record.asked, record.tool_calls
+    if asked is None or asked.tool_choice not in ("required", "function") or record.finish_reason is None:
+        return None
+    if not calls:
+        chars = sum(record.timeline.chars)
+        return f"a call was required; {chars} characters and finish_reason {record.finish_reason} came instead"
+    names = [call.name for call in calls]
+    wanted = shown_name(asked.function) if asked.function else None
+    if wanted is None or None in names or wanted in names:
+        return None
+    return f"`{wanted}` was to be called; `{names[0]}` was"
+
+
+def _json_invalid(record: AttemptRecord, _: Thresholds) -> str | None:
+    """Not told of a stream that broke off, whose JSON never had a chance."""
+    answer = record.json_answer
+    if answer is None or answer.valid is not False or record.finish_reason is None:
+        return None
+    kind = record.asked.json if record.asked and record.asked.json else "JSON"
+    return f"{kind} was asked for; the answer: {answer.why or 'unusable'}"
+
+
 def _unknown_fields(record: AttemptRecord, _: Thresholds) -> str | None:
     names = record.unknown_fields
     return f"{of_count(len(names), 'field')} of no known dialect: {', '.join(names)}" if names else None
@@ -283,7 +310,12 @@ class _Rule:
 
 
 _RULES = (
-    _Rule("no_done", "the body ended of itself and no [DONE] had come", _no_done),
+    _Rule(
+        "no_done",
+        "the body ended of itself and no [DONE] had come; told neither of Responses, which has none, nor of a whole "
+        "answer",
+        _no_done,
+    ),
     _Rule("no_usage", "the stream finished without token counts, so tokens and cost are unknown", _no_usage),
     _Rule(
         "usage_inconsistent",
@@ -330,6 +362,19 @@ _RULES = (
         _tool_arguments_invalid,
     ),
     _Rule(
+        "tool_not_called",
+        "`tool_choice` required a call, or one of a named function, and the finished answer has none. With `auto` a "
+        "model may answer as it likes",
+        _tool_not_called,
+    ),
+    _Rule(
+        "json_invalid",
+        "`response_format` asked for JSON, and the finished answer is none from end to end (text around it, or a code "
+        "fence, makes it none), no object, or breaks the schema that was sent, as far as for tool_arguments_invalid. "
+        "Not judged: an answer that is a tool call or a refusal, or longer than 262,144 characters",
+        _json_invalid,
+    ),
+    _Rule(
         "unknown_fields",
         "fields that no gateway known to streambench sends; only some frames are looked at",
         _unknown_fields,
@@ -349,6 +394,11 @@ FINDINGS: Mapping[str, str] = {rule.name: rule.meaning for rule in _RULES}
 def _ended_itself(record: AttemptRecord) -> bool:
     """The body came to an end of its own, be it early: nothing broke it off, and it was a stream."""
     return ended_by(record) is None and record.error_frame is None and bool(record.timeline.kind or record.done)
+
+
+def _awaits_done(record: AttemptRecord) -> bool:
+    """Responses ends with an event that says how it ended, and a whole answer with its body."""
+    return record.streamed and record.api != "responses"
 
 
 def _stated(record: AttemptRecord) -> Usage | None:

@@ -21,10 +21,14 @@ from streambench.metrics import (
     METRICS,
     NS_PER_MS,
     Metric,
+    answer_tokens,
     chunk_gaps,
+    hidden_tokens,
     known_gaps,
     of_the_last,
     output_of,
+    parallel_calls,
+    reasoning_chars,
     streamed_tokens,
 )
 from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
@@ -75,6 +79,15 @@ def _started_wall_ns(record: AttemptRecord, header: RunHeader) -> int:
     return header.anchor_wall_ns(record.segment) + record.start_at_ns
 
 
+def _if_tools(record: AttemptRecord, count: int) -> int | None:
+    """A count of calls is unknown where none could be made: no function was declared and none came."""
+    return count if record.tool_calls or (record.asked is not None and record.asked.tools) else None
+
+
+def _calls_judged(record: AttemptRecord, *, valid: bool) -> int:
+    return sum(call.arguments_valid is valid for call in record.tool_calls)
+
+
 ATTEMPT_COLUMNS: tuple[Column, ...] = (
     Column("run_id", "category", lambda _, header: header.run_id),
     _ticket("seq", "Int64"),
@@ -89,6 +102,8 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _ticket("phase", "category", ("warmup", "measure")),
     Column("warmup", "boolean", lambda record, _: record.ticket.phase == "warmup"),
     Column("simulated", "boolean", lambda record, header: record.ticket.model in header.simulated),
+    _fact("api", "category"),
+    _fact("streamed", "boolean"),
     Column("outcome", "category", lambda record, _: judge(record), tuple(OUTCOMES)),
     Column("findings", "string", lambda record, header: ",".join(_findings(record, header))),
     Column("n_findings", "Int64", lambda record, header: len(_findings(record, header))),
@@ -132,11 +147,23 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _part("usage", "output", "Int64", "output_tokens"),
     Column("streamed_tokens", "Int64", lambda record, _: streamed_tokens(record)),
     _part("usage", "reasoning", "Int64", "reasoning_tokens"),
+    Column("hidden_tokens", "Int64", lambda record, _: hidden_tokens(record)),
+    Column("answer_tokens", "Int64", lambda record, _: answer_tokens(record)),
+    Column("reasoning_chars", "Int64", lambda record, _: reasoning_chars(record)),
     _part("usage", "cached", "Int64", "cached_tokens"),
     _part("usage", "total", "Int64", "total_tokens"),
     _part("usage", "source", "category", "usage_source"),
     _part("usage", "cost_usd", "float64", "stated_cost_usd"),
     _fact("usage_refused", "boolean"),
+    _part("asked", "effort", "string", "effort"),
+    _part("asked", "tools", "Int64", "tools_declared"),
+    _part("asked", "tool_choice", "category", "tool_choice"),
+    Column("tool_calls", "Int64", lambda record, _: _if_tools(record, len(record.tool_calls))),
+    Column("parallel_calls", "Int64", lambda record, _: _if_tools(record, parallel_calls(record))),
+    Column("tool_calls_valid", "Int64", lambda record, _: _if_tools(record, _calls_judged(record, valid=True))),
+    Column("tool_calls_invalid", "Int64", lambda record, _: _if_tools(record, _calls_judged(record, valid=False))),
+    _part("asked", "json", "category", "json_asked"),
+    _part("json_answer", "valid", "boolean", "json_valid"),
     _fact("model_served", "string"),
     _fact("response_id", "string"),
     _fact("trace_id", "string"),

@@ -156,6 +156,36 @@ def streamed_tokens(record: AttemptRecord) -> int | None:
     return usage.output - hidden
 
 
+def hidden_tokens(record: AttemptRecord) -> int | None:
+    """Reasoning tokens billed and never streamed; None where nobody can tell, as where a summary was streamed."""
+    billed = record.usage.reasoning if record.usage else None
+    if billed is None:
+        return None
+    shown = reasoning_chars(record)
+    if shown == 0:
+        return billed
+    return None if (billed - UNSEEN_TOKENS) * MIN_CHARACTERS_PER_TOKEN > shown else 0
+
+
+def answer_tokens(record: AttemptRecord) -> int | None:
+    """Output tokens that are no reasoning; None where the gateway does not tell the two apart."""
+    usage = record.usage
+    if usage is None or usage.output is None or usage.reasoning is None or usage.reasoning > usage.output:
+        return None
+    return usage.output - usage.reasoning
+
+
+def reasoning_chars(record: AttemptRecord) -> int:
+    """Characters of reasoning that were streamed, of the chunks that carried nothing else."""
+    line = record.timeline
+    return sum(count for kind, count in zip(line.kind, line.chars, strict=True) if kind == "t")
+
+
+def parallel_calls(record: AttemptRecord) -> int:
+    """Tool calls of the choice that had the most of them."""
+    return max(Counter(call.choice for call in record.tool_calls).values(), default=0)
+
+
 def cost_usd(record: AttemptRecord, price: Price) -> float | None:
     """Tokens times price; None where a count is unknown. What a gateway states (`usage.cost_usd`) is kept apart."""
     usage = record.usage
@@ -219,6 +249,27 @@ def _connect(record: AttemptRecord) -> int | None:
     return sum(known) if known else None
 
 
+def _tool_name(record: AttemptRecord) -> int | None:
+    return record.tool_calls[0].named_ns if record.tool_calls else None
+
+
+def _tool_call(record: AttemptRecord) -> int | None:
+    ends = [call.complete_ns for call in record.tool_calls]
+    return None if None in ends else max((end for end in ends if end is not None), default=None)
+
+
+def _json(record: AttemptRecord) -> int | None:
+    return record.json_answer.complete_ns if record.json_answer else None
+
+
+def _thinking(record: AttemptRecord) -> int | None:
+    line = record.timeline
+    first_thought, first_answer = line.kind.find("t"), next((at for at, k in enumerate(line.kind) if k in ANSWER), -1)
+    if not 0 <= first_thought < first_answer or line.read[first_thought] == line.read[first_answer]:
+        return None
+    return line.offset_ns[first_answer] - line.offset_ns[first_thought]
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         name="ttfb",
@@ -256,6 +307,47 @@ METRICS: tuple[Metric, ...] = (
         formula="first chunk of the visible answer - start",
         doc="The visible answer is content or a tool call. AIPerf calls it TTFO, Artificial Analysis TTFAT.",
         of=lambda record: first_arrival_ns(record.timeline, ANSWER),
+    ),
+    Metric(
+        name="thinking",
+        label="thinking time",
+        unit="ms",
+        better="lower",
+        formula="first chunk of the visible answer - first chunk of reasoning",
+        doc="Of streamed reasoning. Unknown where none was streamed (hidden reasoning is inside TTFT), where no answer "
+        "followed, and where both came in one read; too short where more reasoning came in the first one's read.",
+        of=_thinking,
+    ),
+    Metric(
+        name="tool_name",
+        label="time to tool name",
+        unit="ms",
+        better="lower",
+        formula="the read that completed the name of the first tool call - start",
+        doc="From here on an agent can say what it is about to do. Unknown where no tool was called, or where the "
+        "stream broke off and more of the name could have come. An upper bound as TTFT is.",
+        of=_tool_name,
+    ),
+    Metric(
+        name="tool_call",
+        label="time to tool calls",
+        unit="ms",
+        better="lower",
+        formula="the read that completed the arguments of the last tool call - start",
+        doc="When every call of the answer could be carried out. Unknown where none came, and where any has no "
+        "arguments, or such as are no JSON from end to end: those never were complete. JSON that breaks the declared "
+        "schema was, and is the finding `tool_arguments_invalid`.",
+        of=_tool_call,
+    ),
+    Metric(
+        name="json",
+        label="time to JSON",
+        unit="ms",
+        better="lower",
+        formula="the read that completed the JSON answer - start",
+        doc="Where the request asked for JSON by `response_format`. Unknown where what came is no JSON from end to "
+        "end; JSON that breaks the schema has its time, and the finding `json_invalid`.",
+        of=_json,
     ),
     Metric(
         name="chunk_gap",

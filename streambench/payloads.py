@@ -6,7 +6,7 @@ On the way: `chunks` has each event's data read here, `failures` an error's body
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -69,12 +69,17 @@ def read_chunk(data: bytes) -> Chunk:
     try:
         return _typed(data)
     except msgspec.ValidationError:
-        plain = read_json(data)
+        return chunk_of(read_object(data), "delta")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableError(str(error)) from None
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """Raises UnreadableError for what is no JSON object."""
+    plain = read_json(data)
     if not isinstance(plain, dict):
         raise UnreadableError(f"the frame is {type(plain).__name__}, not an object")
-    return _lenient_chunk(plain)
+    return plain
 
 
 def read_json(data: bytes) -> Any:
@@ -107,8 +112,8 @@ def without_half_pairs(data: bytes) -> bytes:
 
 def read_usage(plain: dict[str, Any]) -> Usage | None:
     """Token counts from a `usage` object in any of the spellings in use; None when it states no count at all."""
-    prompt_details = _dict(plain.get("prompt_tokens_details") or plain.get("input_tokens_details"))
-    output_details = _dict(plain.get("completion_tokens_details") or plain.get("output_tokens_details"))
+    prompt_details = dict_of(plain.get("prompt_tokens_details") or plain.get("input_tokens_details"))
+    output_details = dict_of(plain.get("completion_tokens_details") or plain.get("output_tokens_details"))
     usage = Usage(
         input=_count(plain, "prompt_tokens", "input_tokens"),
         output=_count(plain, "completion_tokens", "output_tokens"),
@@ -135,72 +140,37 @@ def _number(value: object) -> float | None:
     return None
 
 
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def first_of(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-def _lenient_chunk(plain: dict[str, Any]) -> Chunk:
-    choices = plain.get("choices")
+def chunk_of(plain: dict[str, Any], said: Literal["delta", "message", "text"]) -> Chunk:
+    """The object as a chunk, field by field. `said` is what holds a choice's words: a piece of a chat's message, all of
+    it, or the text of a legacy completion.
+    """
     return Chunk(
-        id=_string(plain.get("id")),
-        model=_string(plain.get("model")),
-        choices=[_lenient_choice(one) for one in choices[:PER_CHUNK] if isinstance(one, dict)]
-        if isinstance(choices, list)
-        else [],
-        usage=_dict(plain.get("usage")) or None,
+        id=string_of(plain.get("id")),
+        model=string_of(plain.get("model")),
+        choices=[_lenient_choice(one, said) for one in dicts_of(plain.get("choices"))],
+        usage=dict_of(plain.get("usage")) or None,
         error=plain.get("error"),
     )
 
 
-def _lenient_choice(plain: dict[str, Any]) -> Choice:
-    delta = _dict(plain.get("delta"))
-    calls = delta.get("tool_calls")
-    return Choice(
-        delta=Delta(
-            role=_string(delta.get("role")),
-            content=_content(delta.get("content")),
-            reasoning_content=_content(delta.get("reasoning_content")),
-            reasoning=_content(delta.get("reasoning")),
-            refusal=_content(delta.get("refusal")),
-            tool_calls=[_lenient_call(one) for one in calls[:PER_CHUNK] if isinstance(one, dict)]
-            if isinstance(calls, list)
-            else [],
-            function_call=_lenient_function(delta.get("function_call")),
-        ),
-        finish_reason=_string(plain.get("finish_reason")),
-        index=_index(plain.get("index")),
-    )
+def dict_of(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
-def _lenient_call(plain: dict[str, Any]) -> CallDelta:
-    return CallDelta(
-        function=_lenient_function(plain.get("function")),
-        index=_index(plain.get("index")),
-        id=_string(plain.get("id")),
-    )
+def dicts_of(value: object) -> list[dict[str, Any]]:
+    """The objects in a list, as many as are looked at."""
+    return [one for one in value[:PER_CHUNK] if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def _lenient_function(plain: object) -> Function | None:
-    if not isinstance(plain, dict):
-        return None
-    return Function(name=_string(plain.get("name")), arguments=_content(plain.get("arguments")))
-
-
-def _index(value: object) -> int | None:
-    """A place in a list, given as a number or as its digits."""
-    digits = str(value)
-    return int(digits) if digits.isdigit() and digits.isascii() and len(digits) < 10 else None
-
-
-def _string(value: object) -> str | None:
+def string_of(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _content(value: object) -> str | None:
+def text_of(value: object) -> str | None:
     """Text, or the text of content parts; anything else that stands for content counts by its JSON."""
     if value is None or isinstance(value, str):
         return value
@@ -208,3 +178,40 @@ def _content(value: object) -> str | None:
         parts = [part.get("text") if isinstance(part, dict) else part for part in value]
         return "".join(part for part in parts if isinstance(part, str))
     return write_json(value)
+
+
+def index_of(value: object) -> int | None:
+    """A place in a list, given as a number or as its digits."""
+    digits = str(value)
+    return int(digits) if digits.isdigit() and digits.isascii() and len(digits) < 10 else None
+
+
+def _lenient_choice(plain: dict[str, Any], said: str) -> Choice:
+    delta = {"content": plain.get("text")} if said == "text" else dict_of(plain.get(said))
+    return Choice(
+        delta=Delta(
+            role=string_of(delta.get("role")),
+            content=text_of(delta.get("content")),
+            reasoning_content=text_of(delta.get("reasoning_content")),
+            reasoning=text_of(delta.get("reasoning")),
+            refusal=text_of(delta.get("refusal")),
+            tool_calls=[_lenient_call(one) for one in dicts_of(delta.get("tool_calls"))],
+            function_call=_lenient_function(delta.get("function_call")),
+        ),
+        finish_reason=string_of(plain.get("finish_reason")),
+        index=index_of(plain.get("index")),
+    )
+
+
+def _lenient_call(plain: dict[str, Any]) -> CallDelta:
+    return CallDelta(
+        function=_lenient_function(plain.get("function")),
+        index=index_of(plain.get("index")),
+        id=string_of(plain.get("id")),
+    )
+
+
+def _lenient_function(plain: object) -> Function | None:
+    if not isinstance(plain, dict):
+        return None
+    return Function(name=string_of(plain.get("name")), arguments=text_of(plain.get("arguments")))

@@ -124,6 +124,37 @@ class ToolCall:
     arguments_valid: bool | None = None
     """JSON, and of the declared schema where there is one; None where nobody can tell, or nothing came to judge."""
     why: str | None = None
+    named_ns: int | None = None
+    """When its name was complete: the read that brought the last of it. None where more of it could have followed."""
+    complete_ns: int | None = None
+    """When its arguments were: the read that brought their last character. None where they are no whole JSON."""
+    choice: int = 0
+    """Calls of one choice are parallel, those of two are not."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonAnswer:
+    """What came where JSON was asked for; the text is not kept, only whether it can be used."""
+
+    valid: bool | None = None
+    """JSON, and of the schema where one was sent; None where nobody can tell, or a call or a refusal came instead."""
+    why: str | None = None
+    complete_ns: int | None = None
+    """When it was whole: the read that brought its last character. None where it never was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request's parameters ask of the answer's form, as far as it can be judged by."""
+
+    tools: int = 0
+    """Functions that were declared."""
+    tool_choice: Literal["auto", "none", "required", "function"] | None = None
+    """None without functions, and for a choice that nobody here knows. `function` is a named one."""
+    function: str | None = None
+    json: Literal["json_object", "json_schema"] | None = None
+    effort: str | None = None
+    """How much to think, in the model's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +194,7 @@ class AttemptRecord:
     malformed_why: str | None = None
     finish_reason: str | None = None
     done: bool = False
-    """The `[DONE]` frame was seen."""
+    """The stream said its end: `[DONE]`, or the event of Responses that tells how it ended."""
     usage: Usage | None = None
     usage_refused: bool = False
     """The gateway rejected `stream_options`; the request was sent without."""
@@ -196,6 +227,14 @@ class AttemptRecord:
     """The part of a resumed run that it belongs to: its `_at_ns` count from that part's anchor."""
     request_span_id: str = ""
     """The span of its request; `span_id` is the attempt's own. Both are of `trace_id`."""
+    api: str = "chat"
+    """By which API it was asked: one of `apis.Api`."""
+    streamed: bool = True
+    """A stream was asked for. Else the answer is one body: its chunks, one a kind, all have its last byte's arrival."""
+    asked: Asked | None = None
+    """None where nothing of the answer's form was asked."""
+    json_answer: JsonAnswer | None = None
+    """None where no JSON was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +375,8 @@ def from_line(line: str | bytes) -> AttemptRecord:
         ),
         "usage": _maybe(Usage, plain.get("usage")),
         "tool_calls": tuple(ToolCall(**call) for call in plain.get("tool_calls", ())),
+        "asked": _maybe(Asked, plain.get("asked")),
+        "json_answer": _maybe(JsonAnswer, plain.get("json_answer")),
         "unknown_fields": tuple(plain.get("unknown_fields", ())),
         "failure": _maybe(Failure, plain.get("failure")),
         "error_frame": _maybe(Failure, plain.get("error_frame")),

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from streambench.asked import faults
 from streambench.documents import Document, KeyPath, nearest, read_json, read_jsonl, read_yaml, shown, value_at
 from streambench.errors import InputError, Problem, SuiteError
 from streambench.expansion import Made, expanded
@@ -25,12 +26,14 @@ from streambench.turns import Turn, read_history, read_turns
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 RESERVED_PARAMS: Mapping[str, str] = {
-    "stream": "streambench always streams",
+    "stream": "`stream:` of the model or of the run says it",
     "stream_options": "streambench asks for usage itself; `include_usage: false` turns that off",
     "messages": "the messages come from the suite",
+    "input": "the messages come from the suite",
+    "prompt": "the messages come from the suite",
     "model": "the model is said by `model:`",
 }
-"""Request parameters that would break a streamed benchmark, and why."""
+"""Request parameters that would break a benchmark, and why."""
 
 _READERS: Mapping[str, Callable[[Path], Document]] = {
     ".yaml": read_yaml,
@@ -253,6 +256,8 @@ def _params(reading: _Reading, value: Any, path: KeyPath) -> Mapping[str, Any]:
         return {}
     for name in sorted(value.keys() & RESERVED_PARAMS):
         reading.refuse((*path, name), f"may not be set: {RESERVED_PARAMS[name]}")
+    for fault in faults(value):
+        reading.refuse((*path, *fault.path), fault.message, fault.found, fault.accepted)
     return value
 
 

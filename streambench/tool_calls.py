@@ -1,20 +1,18 @@
 """Tool calls put together from their deltas, in bounded memory, and judged: can an agent use what came?
 
-The verdict alone is kept, never the arguments. On the way: `chunks` adds the deltas, `tool_schemas` checks, the record
-takes the verdicts.
+The record keeps the verdict and the times, never the arguments. On the way: `chunks` adds the deltas, `tool_schemas`
+checks; who goes on with the conversation takes the calls themselves from `said`.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from streambench.dialects import shown_name
 from streambench.records import ToolCall
-from streambench.tool_schemas import Checked, Steps, check, prepare, word
+from streambench.tool_schemas import Checked, Steps, check, judge_text
 
 CALLS_LIMIT = 64
 """Calls of one stream that are judged."""
@@ -35,6 +33,9 @@ class _Call:
     name: str = ""
     arguments: list[str] = field(default_factory=list)
     too_long: bool = False
+    named_ns: int | None = None
+    last_ns: int | None = None
+    """Arrival of the last delta whose arguments were more than white space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,16 @@ class ToolCalls:
     _calls: list[_Call] = field(default_factory=list)
     _held: int = 0
 
-    def add(self, choice: int, index: int | None, call_id: str | None, name: str | None, arguments: str | None) -> None:
-        """One delta of the call `index` of a choice."""
+    def add(
+        self,
+        choice: int,
+        index: int | None,
+        call_id: str | None,
+        name: str | None,
+        arguments: str | None,
+        at_ns: int | None = None,
+    ) -> None:
+        """One delta of the call `index` of a choice, and its arrival."""
         call_id = call_id[:WHY_LIMIT] if call_id else None
         call = self._find(choice, index, call_id, name)
         if call is None:
@@ -65,13 +74,16 @@ class ToolCalls:
         call.id = call.id or call_id
         if name and name != call.name:  # some gateways repeat it with every delta
             call.name = (call.name + name)[:NAME_LIMIT]
+            call.named_ns = at_ns
         if arguments:
+            if not arguments.isspace():
+                call.last_ns = at_ns
             self._append(call, arguments)
 
-    def judged(self) -> tuple[ToolCall, ...]:
-        """A verdict a call, in the order in which they began."""
+    def judged(self, *, finished: bool = True) -> tuple[ToolCall, ...]:
+        """A verdict a call, in the order in which they began. `finished`: no more of them can come."""
         steps = Steps()
-        return tuple(self._judge(call, steps) for call in self._calls)
+        return tuple(self._judge(call, steps, finished=finished) for call in self._calls)
 
     def said(self) -> tuple[SaidCall, ...] | None:
         """The first choice's calls; None where one was too long to be held."""
@@ -111,65 +123,34 @@ class ToolCalls:
         self._held += len(arguments)
         call.arguments.append(arguments)
 
-    def _judge(self, call: _Call, steps: Steps) -> ToolCall:
+    def _judge(self, call: _Call, steps: Steps, *, finished: bool) -> ToolCall:
         name = shown_name(call.name) if call.name else None  # the model chose it
+        named_ns = call.named_ns if finished or call.last_ns is not None else None
         if call.too_long:
-            return ToolCall(name, None, f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged")
+            why: str | None = f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged"
+            return ToolCall(name, None, why, named_ns, choice=call.choice)
         schema, text = self.schemas.get(call.name), "".join(call.arguments)
+        whole = False
         if text.strip():
-            valid, why = _judged(text, schema, steps)
+            read = judge_text(text, schema, steps)
+            whole, (valid, why) = read.whole, read.checked
         else:
             valid, why = _judged_empty(schema, steps)
-        return ToolCall(name, valid, None if why is None else why[:WHY_LIMIT])
+        complete_ns = call.last_ns if whole and finished else None
+        return ToolCall(name, valid, None if why is None else why[:WHY_LIMIT], named_ns, complete_ns, call.choice)
 
 
 def declared_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of each function that a request's `tools` (or legacy `functions`) declare, by name."""
-    tools = [_mapping(tool).get("function") for tool in _list(params.get("tools"))]
+    tools = [_mapping(tool).get("function", tool) for tool in _list(params.get("tools"))]
     functions = [_mapping(function) for function in (*tools, *_list(params.get("functions")))]
     return {str(one["name"]): one["parameters"] for one in functions if "name" in one and "parameters" in one}
-
-
-def prepare_schemas(params: Mapping[str, Any]) -> None:
-    """Reads the declared schemas ahead of the run: at the end of the first stream it would hold up all others."""
-    for schema in declared_schemas(params).values():
-        prepare(schema)
 
 
 def _judged_empty(schema: Any, steps: Steps) -> Checked:
     """Of a function without arguments many gateways send nothing: that is unknown, unless the schema asks for more."""
     valid, why = (None, None) if schema is None else check({}, schema, steps)
     return (False, f"no arguments: {why}") if valid is False else (None, None)
-
-
-def _judged(text: str, schema: Any, steps: Steps) -> Checked:
-    """By JSON, and by the schema where one was declared."""
-    try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_float)
-    except json.JSONDecodeError as error:
-        return False, f"no JSON from character {error.pos} of {len(text)} on"
-    except _NoJsonError:
-        return False, f"no JSON, of {len(text)} characters"
-    except (ValueError, RecursionError):  # JSON perhaps, but with more digits or levels than Python takes
-        return None, f"{len(text)} characters with more levels or digits than can be read: not judged"
-    if not isinstance(value, dict):
-        return False, f"{word(value)}, not an object"
-    return (True, None) if schema is None else check(value, schema, steps)
-
-
-class _NoJsonError(ValueError):
-    """Python reads it, JSON does not know it."""
-
-
-def _no_constant(name: str) -> Any:
-    raise _NoJsonError(name)  # NaN and Infinity
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):  # 1e999 is a number, but not one that could be compared
-        raise ValueError(text)
-    return value
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -1,12 +1,13 @@
-"""Whether a tool call's arguments keep to the JSON schema that the request declared: by the library `jsonschema`.
+"""Whether text is JSON and keeps to the JSON schema that the request sent: by the library `jsonschema`.
 
 A break is certain and a fit is not: what no library judges alike, or in time, is left out. Nothing is ever fetched.
-On the way: `tool_calls` asks; the reasons quote the schema and never the arguments.
+On the way: `tool_calls` and `json_answers` ask; the reasons quote the schema and never the text.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,9 @@ QUOTE_LIMIT = 60
 
 NOT_CHECKED = "the declared schema is not usable, so it was not checked"
 TOO_MUCH = f"more than {STEPS_LIMIT:,} steps to check against the declared schema: not judged"
+
+TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
+"""What `type` may say."""
 
 _UNSURE_BESIDE_PATTERNS = frozenset({"not", "if", "oneOf", "maxContains"})
 """Keywords by which a pattern that is not looked at could turn a fit into a break."""
@@ -76,6 +80,65 @@ def check(value: Any, schema: Any, steps: Steps) -> Checked:
     return why is None, why
 
 
+@dataclass(frozen=True, slots=True)
+class SchemaFault:
+    """Where a schema breaks the rules for schemas, what stands there, and of which types it may be, if that is told."""
+
+    path: tuple[str | int, ...]
+    value: Any
+    types: tuple[str, ...] = ()
+
+
+def schema_fault(schema: Any) -> SchemaFault | None:
+    """The gravest fault of what should be a JSON Schema, in the draft that it names; None where none is certain."""
+    try:
+        if sum(1 for _ in islice(_nodes(schema, DEPTH_LIMIT), NODES_LIMIT + 1)) > NODES_LIMIT:
+            return None
+        return _fault_of(json.dumps(schema, allow_nan=False))
+    except Exception:  # noqa: BLE001  # too deep, or of a kind of its own: not checked, so not refused
+        return None
+
+
+def _fault_of(text: str) -> SchemaFault | None:
+    from jsonschema import FormatChecker, SchemaError
+
+    schema = json.loads(text)
+    draft = _draft_of(schema)
+    if draft is None:
+        return None
+    try:
+        draft.check_schema(schema, format_checker=FormatChecker(formats=()))  # a pattern is of another language's
+    except SchemaError as error:
+        stated: Any = error.validator_value if error.validator == "type" else []
+        types = (stated,) if isinstance(stated, str) else tuple(stated)
+        return SchemaFault(tuple(error.absolute_path), error.instance, types)
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadText:
+    """A model's text, read as JSON: whether it is whole from end to end, and what the schema says of it."""
+
+    whole: bool
+    checked: Checked
+
+
+def judge_text(text: str, schema: Any, steps: Steps, *, any_value: bool = False) -> ReadText:
+    """By JSON, and by the schema where there is one. An object is wanted, unless `any_value` is as good."""
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_float=_float)
+    except json.JSONDecodeError as error:
+        return ReadText(whole=False, checked=(False, f"no JSON from character {error.pos} of {len(text)} on"))
+    except _NoJsonError:
+        return ReadText(whole=False, checked=(False, f"no JSON, of {len(text)} characters"))
+    except (ValueError, RecursionError):  # JSON perhaps, but with more digits or levels than Python takes
+        why = f"{len(text)} characters with more levels or digits than can be read: not judged"
+        return ReadText(whole=False, checked=(None, why))
+    if not any_value and not isinstance(value, dict):
+        return ReadText(whole=True, checked=(False, f"{word(value)}, not an object"))
+    return ReadText(whole=True, checked=(True, None) if schema is None else check(value, schema, steps))
+
+
 def prepare(schema: Any) -> None:
     """Reads a schema ahead, so that no stream has to wait for it: loading the library alone takes 0.1 s and more."""
     _compiled_once(schema)
@@ -84,6 +147,21 @@ def prepare(schema: Any) -> None:
 def word(value: Any) -> str:
     """`an object`, `null`: a JSON value's type in words."""
     return _WORDS.get(type(value), type(value).__name__)
+
+
+class _NoJsonError(ValueError):
+    """Python reads it, JSON does not know it."""
+
+
+def _no_constant(name: str) -> Any:
+    raise _NoJsonError(name)  # NaN and Infinity
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):  # 1e999 is a number, but not one that could be compared
+        raise ValueError(text)
+    return value
 
 
 # --- schemas ----------------------------------------------------------------------------------------------------------
@@ -151,10 +229,8 @@ def _compiled(text: str) -> _Compiled | None:
     from referencing import Registry
 
     schema = json.loads(text)
-    draft: Any = validators.Draft202012Validator
-    if "$schema" in schema:
-        draft = validators.validator_for(schema, default=validators.Draft3Validator)
-    if draft is validators.Draft3Validator or not _sure(schema):  # of the first drafts words mean other things
+    draft = _draft_of(schema)
+    if draft is None or not _sure(schema):
         return None
     draft.check_schema(schema)
     counter = _Counter(Steps())
@@ -162,6 +238,16 @@ def _compiled(text: str) -> _Compiled | None:
     keywords = {name: counter.counted(keyword) for name, keyword in {**draft.VALIDATORS, **own}.items()}
     extend: Any = validators.extend  # without types in the library
     return _Compiled(extend(draft, keywords)(schema, registry=Registry()), counter, frozenset(_property_names(schema)))
+
+
+def _draft_of(schema: Any) -> Any:
+    """The validator of the draft that a schema names, 2020-12 without a name; None for the first and unknown ones."""
+    from jsonschema import validators
+
+    if "$schema" not in schema:
+        return validators.Draft202012Validator
+    draft: Any = validators.validator_for(schema, default=validators.Draft3Validator)
+    return None if draft is validators.Draft3Validator else draft  # of the first drafts words mean other things
 
 
 def _sure(schema: Any) -> bool:

@@ -63,6 +63,8 @@ class Watch:
             self._exchange.abort(decoder.too_large)
         elif due <= now and not caught_up and which != "total":
             self._handle = self._exchange.loop.call_later(0, self._look)
+        elif due <= now and decoder.done and self._reader.ask.api == "responses":
+            self._exchange.expect_end()  # its last event came, which no bytes of the wire tell, and the body is open
         elif due <= now:
             self._exchange.abort(Failure("timeout", self._deadlines.told(which), detail=which))
         else:

@@ -413,6 +413,29 @@ def test_an_empty_suite(home: Home) -> None:
     told_once(home.run(home.config(prompts=None, suite="empty.yaml")), "empty.yaml", "prompts")
 
 
+BAD_SCHEMA = {"type": "object", "properties": {"city": {"type": "strng"}}}
+
+
+@pytest.mark.parametrize(
+    ("params", "where"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": BAD_SCHEMA}}]}, "function.parameters"),
+        ({"functions": [{"name": "f", "parameters": BAD_SCHEMA}]}, "functions.0.parameters"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": BAD_SCHEMA}}},
+            "response_format.json_schema.schema",
+        ),
+    ],
+)
+def test_a_schema_that_is_none(home: Home, params: dict[str, Any], where: str) -> None:
+    """Of a prompt and of a model: its place, what stood there, and what may."""
+    told = (f"{where}.properties.city.type", "is no JSON Schema; did you mean `string`?", "found 'strng'", "boolean")
+    prompts = [{"text": "Hi", "params": params}]
+    told_once(home.run(home.config(prompts=prompts)), "config.yaml:", "prompts.0.params.", *told)
+    model = {"model": "swift", "params": params}
+    told_once(home.run(home.config(model)), "config.yaml:", "models.0.params.", *told)
+
+
 def test_a_missing_file(home: Home) -> None:
     """Named."""
     told_once(home.run("nowhere.yaml"), "nowhere.yaml")

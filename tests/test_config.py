@@ -687,7 +687,7 @@ BAD = [
     ),
     (
         model("model: m, params: {stream: false}"),
-        ["models.0.params.stream: may not be set: streambench always streams"],
+        ["models.0.params.stream: may not be set: `stream:` of the model or of the run says it"],
     ),
     (model("model: m, params: {messages: []}"), ["models.0.params.messages: may not be set"]),
     (model("model: m, params: {model: x}"), ["models.0.params.model: may not be set"]),

@@ -10,7 +10,7 @@ import pytest
 from streambench.config import Health
 from streambench.findings import FINDINGS, THRESHOLDS, Thresholds, findings, health_markdown, thresholds_of
 from streambench.health import OUTCOMES
-from streambench.records import AttemptRecord, Failure, ToolCall, Usage
+from streambench.records import Asked, AttemptRecord, Failure, JsonAnswer, ToolCall, Usage
 from streambench.testing import MS, make_record, make_timeline
 
 
@@ -92,6 +92,8 @@ SHOWN: dict[str, AttemptRecord] = {
     "after_finish": make_record(after_finish=1),
     "duplicate_role": make_record(roles=2),
     "tool_arguments_invalid": make_record(tool_calls=(ToolCall("look", arguments_valid=False, why="no JSON"),)),
+    "tool_not_called": make_record(asked=Asked(tools=1, tool_choice="required")),
+    "json_invalid": make_record(asked=Asked(json="json_object"), json_answer=JsonAnswer(valid=False, why="no JSON")),
     "unknown_fields": make_record(unknown_fields=("choices.delta.mood",)),
     "keepalives": make_record(comments=1),
     "truncated_utf8": make_record(broken_utf8=1),
@@ -444,3 +446,33 @@ def test_the_wait_before_a_retry_is_told() -> None:
     """Attempt 3, after 1.5 s."""
     told = found(make_record(attempt=3, retry_wait_ns=1500 * MS))["retried"]
     assert told == "this is attempt 3, 1500 ms of waiting after the one before"
+
+
+# --- what was asked of the answer's form ------------------------------------------------------------------------------
+
+
+def called(choice: Any, name: str | None, *calls: str | None, finish: str | None = "tool_calls") -> list[str]:
+    asked = Asked(tools=2, tool_choice=choice, function=name)
+    record = make_record(asked=asked, tool_calls=tuple(map(ToolCall, calls)), finish_reason=finish)
+    return [one.fact for one in findings(record) if one.name == "tool_not_called"]
+
+
+def test_a_named_function_is_to_be_called_and_no_other() -> None:
+    """A call without a name may have been the one."""
+    assert called("function", "look", "look") == []
+    assert called("function", "look", "leap", "look") == []
+    assert called("function", "look", "leap") == ["`look` was to be called; `leap` was"]
+    assert called("function", "look", None) == []
+
+
+def test_a_call_is_missed_only_where_one_was_required_and_the_answer_came_to_its_end() -> None:
+    """With auto, none or an unknown choice the model answers as it likes; a broken stream proves nothing."""
+    assert called("auto", None) == called("none", None) == called(None, None) == []
+    assert called("required", None, finish=None) == []
+    assert called("required", None) == ["a call was required; 12 characters and finish_reason tool_calls came instead"]
+
+
+def test_json_that_broke_off_is_not_told() -> None:
+    """It never had a chance."""
+    answer = JsonAnswer(valid=False, why="no JSON from character 9 of 9 on")
+    assert "json_invalid" not in {one.name for one in findings(make_record(json_answer=answer, finish_reason=None))}

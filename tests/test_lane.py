@@ -50,6 +50,15 @@ def test_times_outcome_and_tokens_are_told() -> None:
         assert part in text
 
 
+def test_how_it_was_asked_is_told_where_that_is_not_by_a_streamed_chat() -> None:
+    """The API, and that no stream was wanted."""
+    records = (make_record(), make_record(api="responses", streamed=False))
+    assert [lane(record, width=100)[0] for record in records] == [
+        "Request 0: alpha by gateway demo",
+        "Request 0: alpha by gateway demo, by responses, as a whole answer",
+    ]
+
+
 def test_every_attempt_has_its_own_lane() -> None:
     """Refused at first, fine then."""
     lines = lane(REFUSED, make_record(attempt=2))

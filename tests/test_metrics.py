@@ -10,12 +10,15 @@ from streambench.metrics import (
     METRICS,
     Metric,
     Price,
+    answer_tokens,
     chunk_gaps,
     cost_usd,
     glossary_markdown,
+    hidden_tokens,
+    parallel_calls,
     streamed_tokens,
 )
-from streambench.records import AttemptRecord, ChunkTimeline, Connection, Usage
+from streambench.records import AttemptRecord, ChunkTimeline, Connection, JsonAnswer, ToolCall, Usage
 from streambench.testing import MS, make_record, make_timeline
 
 GLOSSARY = Path(__file__).resolve().parent.parent / "docs" / "glossary.md"
@@ -27,11 +30,11 @@ def value(name: str, record: AttemptRecord) -> float | None:
 
 
 def every_number_differs() -> AttemptRecord:
-    """Role, reasoning, content, content, content, usage: reads 0, 1, 2, 3, 3, 4."""
+    """Role, reasoning, reasoning, content, content, content, usage: reads 0, 1, 2, 3, 4, 4, 5."""
     return make_record(
-        kinds="rtcccu",
-        at_ms=(103, 211, 307, 411, 411, 503),
-        reads=(0, 1, 2, 3, 3, 4),
+        kinds="rttcccu",
+        at_ms=(103, 211, 251, 307, 411, 411, 503),
+        reads=(0, 1, 2, 3, 4, 4, 5),
         scheduled_at_ns=1_000 * MS,
         queue_ns=7 * MS,
         start_at_ns=1_019 * MS,
@@ -40,6 +43,11 @@ def every_number_differs() -> AttemptRecord:
         connection=Connection(new=True, dns_ns=2 * MS, connect_ns=11 * MS, tls_ns=31 * MS),
         client_lag_ns=MS // 4,
         usage=Usage(input=10, output=6, source="gateway"),
+        tool_calls=(
+            ToolCall("one", arguments_valid=True, named_ns=313 * MS, complete_ns=337 * MS),
+            ToolCall("two", arguments_valid=True, named_ns=317 * MS, complete_ns=331 * MS),
+        ),
+        json_answer=JsonAnswer(valid=True, complete_ns=401 * MS),
     )
 
 
@@ -48,7 +56,11 @@ EXPECTED: dict[str, list[float]] = {
     "ttfc": [103],
     "ttft": [211],  # the reasoning chunk
     "ttfa": [307],  # the first content chunk
-    "chunk_gap": [96],  # 307 - 211; the two chunks of read 3 are not alone in it: unknown
+    "thinking": [96],  # 307 - 211
+    "tool_name": [313],  # of the first call
+    "tool_call": [337],  # of the call that was complete last
+    "json": [401],
+    "chunk_gap": [40, 56],  # 251 - 211, 307 - 251; the two chunks of read 4 are not alone in it: unknown
     "longest_gap": [104],  # of 307 - 211 and 411 - 307
     "tpot": [40],  # (411 - 211) / (6 - 1)
     "output_tok_s": [25],  # 1000 / 40
@@ -93,6 +105,58 @@ def test_an_attempt_that_never_connected_has_no_number(metric: Metric) -> None:
         kinds="", at_ms=(), first_byte_ns=None, last_byte_ns=None, connection=None, usage=None, client_lag_ns=None
     )
     assert len(metric.values(record)) == (metric.name in {"start_lag", "queue_wait"})
+
+
+# --- tools and reasoning
+
+
+def test_one_call_that_never_was_complete_leaves_the_time_unknown() -> None:
+    """The calls that were complete say nothing of when an agent could go on."""
+    done = ToolCall("one", arguments_valid=True, named_ns=1, complete_ns=9)
+    record = make_record(kinds="ffo", at_ms=(1, 2, 3), tool_calls=(done, ToolCall("two", arguments_valid=False)))
+    assert value("tool_call", record) is None
+    assert value("tool_name", record) == pytest.approx(1e-6)
+
+
+def test_calls_of_two_choices_are_not_parallel() -> None:
+    """Two of choice 0, one of choice 1."""
+    assert parallel_calls(make_record(tool_calls=(ToolCall("a"), ToolCall("b"), ToolCall("c", choice=1)))) == 2
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reads"), [("rccu", None), ("tttu", None), ("cttu", None), ("rtcu", (0, 1, 1, 2)), ("", None)]
+)
+def test_thinking_time_is_unknown_without_a_thought_and_an_answer_in_reads_of_their_own(
+    kinds: str, reads: tuple[int, ...] | None
+) -> None:
+    """Hidden, without an answer, the answer first, both in one read, nothing."""
+    at_ms = tuple(100 + 10 * (reads[place] if reads else place) for place in range(len(kinds)))
+    assert value("thinking", make_record(kinds=kinds, at_ms=at_ms, reads=reads)) is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "reasoning", "hidden", "answered"),
+    [
+        ("rttcc", 20, 0, 10),  # 8 characters may be 20 tokens
+        ("rcc", 20, 20, 10),  # none of them came
+        ("rttcc", None, None, None),  # nobody says how many there were
+        ("rcc", 0, 0, 30),
+        ("rcc", 31, 31, None),  # more than the output that should hold them: no answer of -1
+    ],
+)
+def test_reasoning_is_billed_streamed_or_hidden(
+    kinds: str, reasoning: int | None, hidden: int | None, answered: int | None
+) -> None:
+    """Of 30 output tokens; the four characters of each chunk show whether any came."""
+    usage = Usage(input=5, output=30, reasoning=reasoning, source="gateway")
+    record = make_record(kinds=kinds, at_ms=tuple(range(100, 100 + len(kinds))), usage=usage)
+    assert (hidden_tokens(record), answer_tokens(record)) == (hidden, answered)
+
+
+def test_a_summary_of_the_thoughts_is_neither_streamed_nor_hidden() -> None:
+    """8 characters hold 32 tokens at most, and 16 may leave none: of 1,000 nobody knows what was streamed."""
+    usage = Usage(input=5, output=1_100, reasoning=1_000, source="gateway")
+    assert hidden_tokens(make_record(kinds="ttc", at_ms=(1, 2, 3), usage=usage)) is None
 
 
 # --- gaps

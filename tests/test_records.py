@@ -104,3 +104,10 @@ def test_an_end_comes_back_as_it_was() -> None:
     """Its lag has None where no sample could carry a percentile."""
     end = make_end(client_lag_ns={"n": 0, "p50": None})
     assert RunEnd(**json.loads(json.dumps(as_plain(end)))) == end
+
+
+def test_a_line_from_before_there_was_a_choice_is_a_streamed_chat() -> None:
+    """Older journals have neither field."""
+    plain = json.loads(to_line(make_record()))
+    del plain["api"], plain["streamed"]
+    assert from_line(json.dumps(plain)) == make_record()

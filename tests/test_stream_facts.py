@@ -79,18 +79,18 @@ def test_a_call_over_many_chunks_is_judged() -> None:
     decoder = StreamDecoder(schemas={"look": {"required": ["city"]}})
     for each in (call(0, "", "look"), call(0, '{"to'), call(0, 'wn": "Oslo"}')):
         decoder.feed(frame(each), 0, 0)
-    assert decoder.tool_calls() == (ToolCall("look", arguments_valid=False, why="`city` is missing"),)
+    assert decoder.tool_calls() == (ToolCall("look", arguments_valid=False, why="`city` is missing", named_ns=0),)
 
 
 def test_a_call_in_odd_types_is_judged() -> None:
     """An index in digits, arguments as an object."""
-    assert decoded(call("0", {"a": 1}, "look")).tool_calls() == (ToolCall("look", arguments_valid=True),)
+    assert decoded(call("0", {"a": 1}, "look")).tool_calls() == (ToolCall("look", arguments_valid=True, named_ns=0),)
 
 
 def test_a_legacy_function_is_judged() -> None:
     """`function_call`, in two pieces."""
     pieces = (chunk(function_call={"name": "look", "arguments": "{"}), chunk(function_call={"arguments": "}"}))
-    assert decoded(*pieces).tool_calls() == (ToolCall("look", arguments_valid=True),)
+    assert decoded(*pieces).tool_calls() == (ToolCall("look", arguments_valid=True, named_ns=0),)
 
 
 def test_a_stream_without_calls_has_none() -> None:

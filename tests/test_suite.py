@@ -141,7 +141,7 @@ def test_the_hash_is_stable(tmp_path: Path) -> None:
         ("- {text: a, params: [1]}", ["prompts.0.params: must be a mapping"]),
         (
             "- {text: a, params: {stream: false}}",
-            ["prompts.0.params.stream: may not be set: streambench always streams"],
+            ["prompts.0.params.stream: may not be set: `stream:` of the model or of the run says it"],
         ),
         ("- {text: a, params: {model: b}}", ["prompts.0.params.model: may not be set"]),
         ("- {text: a, system: 1}", ["prompts.0.system: must be text"]),

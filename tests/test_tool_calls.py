@@ -15,6 +15,7 @@ from streambench.tool_calls import (
     LEGACY,
     NAME_LIMIT,
     WHY_LIMIT,
+    SaidCall,
     ToolCalls,
     declared_schemas,
 )
@@ -66,7 +67,10 @@ def test_parallel_calls_are_kept_apart_by_their_index() -> None:
 
 def test_choices_have_calls_of_their_own() -> None:
     """Index 0 of the one is not index 0 of the other."""
-    assert judged((0, 0, "a", "one", "{"), (1, 0, "b", "two", "{}"), (0, 0, None, None, "}")) == valid("one", "two")
+    assert judged((0, 0, "a", "one", "{"), (1, 0, "b", "two", "{}"), (0, 0, None, None, "}")) == [
+        ToolCall("one", arguments_valid=True),
+        ToolCall("two", arguments_valid=True, choice=1),
+    ]
 
 
 def test_a_second_id_under_one_index_is_a_second_call() -> None:
@@ -213,3 +217,64 @@ def test_odd_params_declare_nothing(params: dict[str, Any]) -> None:
 def test_any_deltas_are_taken(deltas: list[Delta]) -> None:
     """No more calls than deltas."""
     assert len(judged(*deltas)) <= len(deltas)
+
+
+# --- when -------------------------------------------------------------------------------------------------------------
+
+Timed = tuple[int, int | None, str | None, str | None, str | None, int]
+
+
+def times(*deltas: Timed, finished: bool = True) -> list[tuple[int | None, int | None]]:
+    """Of each call: when its name was complete, and its arguments."""
+    calls = ToolCalls()
+    for delta in deltas:
+        calls.add(*delta)
+    return [(call.named_ns, call.complete_ns) for call in calls.judged(finished=finished)]
+
+
+def test_a_call_has_the_arrivals_of_its_last_name_and_its_last_arguments() -> None:
+    """A name in two pieces, arguments in two; white space after the end completes nothing."""
+    begun: list[Timed] = [(0, 0, "c", "get_", None, 10), (0, 0, None, "weather", "", 20), (0, 0, None, None, "{", 30)]
+    assert times(*begun, (0, 0, None, None, "}", 40), (0, 0, None, None, " \n", 50)) == [(20, 40)]
+
+
+def test_a_name_that_is_repeated_was_complete_at_first() -> None:
+    """Some gateways send it with every piece."""
+    assert times((0, 0, "c", "look", "{", 10), (0, 0, "c", "look", "}", 20)) == [(10, 20)]
+
+
+def test_interleaved_calls_have_times_of_their_own() -> None:
+    """Their indexes jump, and the second is complete before the first."""
+    first: list[Timed] = [(0, 7, "a", "one", "{", 10), (0, 2, "b", "two", "{", 20)]
+    assert times(*first, (0, 2, None, None, "}", 30), (0, 7, None, None, "}", 40)) == [(10, 40), (20, 30)]
+
+
+@pytest.mark.parametrize("arguments", ['{"a": 1', "", "  ", "1" * 5_000, "{} {}", "x" * (ARGUMENTS_LIMIT + 1)])
+def test_arguments_that_are_no_whole_json_never_were_complete(arguments: str) -> None:
+    """Cut, missing, blank, with more digits than are read, two values, too long: unknown, not the last arrival."""
+    assert times((0, 0, "c", "look", arguments, 10)) == [(10, None)]
+
+
+def test_json_that_breaks_its_schema_was_complete() -> None:
+    """When it came and whether it can be used are two questions."""
+    calls = ToolCalls({"look": WEATHER})
+    calls.add(0, 0, "c", "look", "{}", 10)
+    (call,) = calls.judged()
+    assert (call.arguments_valid, call.complete_ns) == (False, 10)
+
+
+def test_of_a_stream_that_broke_off_nothing_is_complete() -> None:
+    """More of the name, or of the arguments, could have come; a name is through where arguments follow it."""
+    assert times((0, 0, "c", "loo", None, 10), finished=False) == [(None, None)]
+    assert times((0, 0, "c", "look", "12", 10), finished=False) == [(10, None)]
+
+
+def test_the_calls_themselves_are_there_in_memory() -> None:
+    """For who sends them back, of the first choice; with one that was too long none are."""
+    calls = ToolCalls()
+    calls.add(0, 0, "c-1", "look", '{"a"', 1)
+    calls.add(1, 0, "c-2", "leap", "{}", 2)
+    calls.add(0, 0, None, None, ": 1}", 3)
+    assert calls.said() == (SaidCall("c-1", "look", '{"a": 1}'),)
+    calls.add(0, LEGACY, None, "leap", "x" * ARGUMENTS_LIMIT, 4)
+    assert calls.said() is None

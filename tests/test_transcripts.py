@@ -103,5 +103,5 @@ def test_line_ends_do_not_matter(name: str, end: bytes) -> None:
 def test_no_transcript_holds_a_secret() -> None:
     """Keys, tokens and cookies do not belong into a repository, not even a test server's."""
     secret = re.compile("|".join(SECRETS), re.IGNORECASE)
-    texts = {file.name: file.read_text("utf-8", "replace") for file in FOLDER.iterdir()}
+    texts = {file.name: file.read_text("utf-8", "replace") for file in FOLDER.rglob("*.*") if file.is_file()}
     assert [name for name, text in texts.items() if secret.search(text)] == []

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from streambench.apis import unsendable
+from streambench.asked import faults
 from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
 from streambench.config.values import meant_embedded
 from streambench.documents import KeyPath, nearest, shown
-from streambench.suite import RESERVED_PARAMS
+from streambench.suite import RESERVED_PARAMS, Suite
 
 _BASELINE = "the folder of an earlier run"
 _OPEN_LOOPS = ("constant", "poisson")
+_EMBEDDINGS = "is out of scope: streambench times token streams; embeddings have none"
 
 
 def complete_models(draft: Draft) -> None:
@@ -44,7 +47,33 @@ def check_relations(draft: Draft) -> None:
     _check_prompts_given(draft)
 
 
+def whole_alias(alias: str) -> str:
+    """What the whole answers of a model go by, where its streams stand beside them."""
+    return f"{alias} (whole)"
+
+
+def check_prompts_sendable(draft: Draft, suite: Suite | None) -> None:
+    """Whether each model's API has a place for all that the prompts hold; the first that it has none for is told."""
+    gateways = dict(draft.gateways())
+    for index, model in draft.models():
+        api = model.get("api") or gateways.get(str(model.get("gateway")), {}).get("api") or "chat"
+        params = model.get("params")
+        own = params if isinstance(params, dict) else {}
+        for prompt in suite.prompts if suite else ():
+            what = unsendable(str(api), prompt.messages, {**own, **prompt.params})
+            if what is not None:
+                message = f"`{api}` has no place for {what}, which prompt {shown(prompt.id)} is sent with"
+                draft.refuse(("models", index, "api"), message, accepted="chat or responses; or prompts of text alone")
+                break
+
+
+def _check_api(draft: Draft, holder: dict[str, Any], path: KeyPath) -> None:
+    if holder.get("api") == "embeddings":
+        draft.refuse((*path, "api"), _EMBEDDINGS, shown("embeddings"), "chat, responses, completions")
+
+
 def _check_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
+    _check_api(draft, gateway, path)
     if gateway.get("base_url") == "embedded":
         if gateway.get("models") is None:
             draft.refuse(
@@ -75,7 +104,10 @@ def _check_aliases(draft: Draft) -> None:
         alias = model.get("alias") or model.get("model")
         if not isinstance(alias, str):
             continue
-        earlier = first.setdefault(alias, index)
+        both = isinstance(stated := model.get("stream", draft.data.get("stream")), list) and len(stated) > 1
+        names = [alias, whole_alias(alias)] if both else [alias]
+        earlier = next((first[name] for name in names if name in first), index)
+        first |= {name: index for name in names if name not in first}
         if earlier != index:
             line = draft.place(("models", earlier))[1]
             other = f"the model in line {line}" if line else f"models.{earlier}"
@@ -84,6 +116,7 @@ def _check_aliases(draft: Draft) -> None:
 
 
 def _check_model(draft: Draft, model: dict[str, Any], path: KeyPath) -> None:
+    _check_api(draft, model, path)
     gateways = draft.data.get("gateways")
     name = model.get("gateway")
     if isinstance(gateways, dict) and isinstance(name, str) and name not in gateways:
@@ -93,8 +126,12 @@ def _check_model(draft: Draft, model: dict[str, Any], path: KeyPath) -> None:
 
 
 def _check_params(draft: Draft, params: Any, path: KeyPath) -> None:
-    for param in sorted(params.keys() & RESERVED_PARAMS) if isinstance(params, dict) else ():
+    if not isinstance(params, dict):
+        return
+    for param in sorted(params.keys() & RESERVED_PARAMS):
         draft.refuse((*path, param), f"may not be set: {RESERVED_PARAMS[param]}")
+    for fault in faults(params):
+        draft.refuse((*path, *fault.path), fault.message, fault.found, fault.accepted)
 
 
 def _check_load(draft: Draft, load: Any) -> None:

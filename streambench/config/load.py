@@ -6,19 +6,19 @@ On the way: run and its like start here. Every step adds what it finds wrong; no
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from streambench.config.checks import check_relations, complete_models
+from streambench.config.checks import check_prompts_sendable, check_relations, complete_models, whole_alias
 from streambench.config.credentials import check_credentials
 from streambench.config.draft import Draft
 from streambench.config.files import find_files, hash_of_yaml, load_prompts
 from streambench.config.messages import refuse_invalid
 from streambench.config.overrides import apply_overrides
-from streambench.config.schema import Config, FileConfig, FileGateway, Gateway
+from streambench.config.schema import Config, FileConfig, FileGateway, Gateway, Model
 from streambench.config.values import is_label
 from streambench.config.variables import expand
 from streambench.documents import read_yaml, shown
@@ -51,6 +51,7 @@ def load_config(
     check_relations(draft)
     find_files(draft)
     suite = load_prompts(draft)
+    check_prompts_sendable(draft, suite)
     settings = _validate(draft)
     draft.raise_problems()
     if settings is None or suite is None:
@@ -90,6 +91,7 @@ def _resolve(draft: Draft, settings: FileConfig, suite: Suite) -> Config:
     common: dict[str, Any] = dict(settings)
     suite_path = common.pop("suite")
     del common["prompts"]
+    common["models"] = tuple(one for model in settings.models for one in _asked(settings, model))
     common["gateways"] = {name: _gateway(draft, name, gateway) for name, gateway in settings.gateways.items()}
     return Config(
         **common,
@@ -98,6 +100,15 @@ def _resolve(draft: Draft, settings: FileConfig, suite: Suite) -> Config:
         secrets=Secrets(draft.secret_values),
         from_variables=frozenset(draft.variables),
     )
+
+
+def _asked(settings: FileConfig, model: Model) -> Iterator[Model]:
+    """The model as it is asked: once, or as a stream and as a whole answer side by side, under two names."""
+    api = model.api or settings.gateways[model.gateway].api
+    stated = settings.stream if model.stream is None else model.stream
+    for streamed in stated:
+        alias = whole_alias(model.alias) if len(stated) > 1 and not streamed else model.alias
+        yield model.model_copy(update={"alias": alias, "api": api, "stream": (streamed,)})
 
 
 def _gateway(draft: Draft, name: str, gateway: FileGateway) -> Gateway:

@@ -127,9 +127,14 @@ def masked_telemetry(telemetry: Telemetry, secrets: Secrets) -> dict[str, Any]:
 
 
 def _model(model: Model, secrets: Secrets, hidden: frozenset[str]) -> dict[str, Any]:
-    """Headers only where there are some: a run from before there were any is still the same run."""
-    headers = {"headers": _headers(model.headers, secrets, hidden)} if model.headers else {}
-    return {**model.model_dump(), "params": _params(model.params, secrets), **headers}
+    """How it is asked is said where that is not by a streamed chat, and headers where there are some: as in run headers
+    from before there was a choice.
+    """
+    ask = model.ask
+    told: dict[str, Any] = {"api": ask.api} if ask.api != "chat" else {}
+    told |= {} if ask.streamed else {"stream": False}
+    told |= {"headers": _headers(model.headers, secrets, hidden)} if model.headers else {}
+    return {**model.model_dump(exclude={"api", "stream"}), **told, "params": _params(model.params, secrets)}
 
 
 def _filled_in_headers(config: Config) -> frozenset[str]:

@@ -18,7 +18,8 @@ from streambench.config.schema import FileConfig
 from streambench.documents import KeyPath, nearest, shown
 from streambench.secrets import Secrets, mask_url
 
-_SHOWABLE = ("base_url", "proxy", "limits", "models", "include_usage", "http2", "tls", "connections", "on_rate_limit")
+_SHOWABLE = ("base_url", "proxy", "limits", "models", "include_usage", "http2", "tls", "connections", "on_rate_limit",
+             "api")  # fmt: skip
 """A gateway's keys whose value a message may show. Under any other there may be a secret."""
 
 _MESSAGES = {

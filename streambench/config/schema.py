@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from streambench.apis import Api, Ask
 from streambench.config.masked import masked_config, masked_gateway, masked_telemetry, prompt_catalogue
 from streambench.config.values import (
     as_list,
@@ -33,6 +34,7 @@ from streambench.config.values import (
     retriable_status,
     seconds,
     size,
+    streaming,
 )
 from streambench.documents import KeyPath
 from streambench.headers import added_name, header_name, header_value
@@ -51,6 +53,8 @@ BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
+Streaming = Annotated[tuple[bool, ...], BeforeValidator(streaming)]
+"""Streams, whole answers, or both: one or two of true and false."""
 Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
 Suites = Annotated[
     tuple[str, ...],
@@ -67,6 +71,8 @@ _SWITCH = "true or false"
 _COUNT = "a whole number from 1"
 _STATUSES = "a list of statuses from 400 to 599 but 400, 401, 403, 404 and 422, which are never retried"
 _FILE = "a file's path"
+_API = "chat, responses, completions"
+_STREAM = "true, false, or [true, false] for both"
 _EXPORTERS = "otlp, console, none"
 _PARAMS = "request parameters, as in {max_tokens: 64}"
 _HEADERS = "a mapping of header names to texts on one line"
@@ -111,6 +117,8 @@ class FileGateway(Frozen):
     connections: Literal["warm", "reuse", "new"] = Field(default="warm", description="warm, reuse, new")
     on_rate_limit: Literal["count", "pause"] = Field(default="count", description="count, pause")
     """What a 429 does: it is one failure among others, or it holds the model's next requests back."""
+    api: Api = Field(default="chat", description=_API)
+    """Of its models that name none."""
 
     @property
     def embedded(self) -> bool:
@@ -155,6 +163,15 @@ class Model(Frozen):
     limits: GatewayLimits = GatewayLimits()
     include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""
+    api: Api | None = Field(default=None, description=_API)
+    """None, in the file: as its gateway says."""
+    stream: Streaming | None = Field(default=None, description=_STREAM)
+    """None, in the file: as the run says. Resolved, it is one: two would be two models."""
+
+    @property
+    def ask(self) -> Ask:
+        """How a resolved model is asked."""
+        return Ask(self.api or "chat", self.stream != (False,))
 
     @model_validator(mode="before")
     @classmethod
@@ -370,6 +387,8 @@ class Settings(Frozen):
         default_factory=dict, validation_alias="assert", description="a mapping such as {ttft_p95_ms: '< 800'}"
     )
     """What each model must keep: `assertions.parse_all` reads it. In the file `assert`."""
+    stream: Streaming = Field(default=(True,), description=_STREAM)
+    """For models that do not say: streams, whole answers, or both."""
     seed: Whole = Field(default=0, ge=0, le=2**63 - 1, description="a whole number from 0")
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)

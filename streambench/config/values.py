@@ -18,7 +18,7 @@ NEVER_RETRIED = (400, 401, 403, 404, 422)
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
-_SDK_PATHS = ("/chat/completions", "/completions", "/models")
+_SDK_PATHS = ("/chat/completions", "/completions", "/responses", "/models")
 
 
 def not_bool(value: Any) -> Any:
@@ -45,6 +45,14 @@ def size(value: Any) -> Any:
 def as_list(value: Any) -> Any:
     """A single text as a list of it."""
     return [value] if isinstance(value, str) else value
+
+
+def streaming(value: Any) -> Any:
+    """`true`, `false`, or a list of both."""
+    stated = value if isinstance(value, list | tuple) else [value]
+    if not stated or not all(isinstance(one, bool) for one in stated) or len(set(stated)) != len(stated):
+        raise ValueError("says neither yes nor no, nor each of them once")
+    return tuple(stated)
 
 
 def retriable_status(status: int) -> int:

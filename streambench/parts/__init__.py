@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from streambench.parts.conversations import conversations
+from streambench.parts.json_form import json_form
 from streambench.parts.part import Part
+from streambench.parts.reasoning import reasoning
+from streambench.parts.streaming import streaming
+from streambench.parts.tools import tools
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -18,7 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["PARTS", "Part", "parts_of"]
 
 
-PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (conversations,)
+PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (
+    conversations,
+    streaming,
+    reasoning,
+    tools,
+    json_form,
+)
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 
 

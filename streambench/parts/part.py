@@ -1,4 +1,4 @@
-"""A question and its answer in words."""
+"""One question that only some runs raise, and its answer."""
 
 from __future__ import annotations
 

@@ -36,9 +36,16 @@ def _head(header: RunHeader, attempts: Sequence[AttemptRecord]) -> Iterator[str]
     ticket = attempts[-1].ticket
     simulated = " (simulated)" if ticket.model in header.simulated else ""
     warmup = ", warm-up" if ticket.phase == "warmup" else ""
-    yield f"Request {ticket.seq}{warmup}: {_short(ticket.model)}{simulated} by gateway {_short(ticket.gateway)}"
+    told = f"{_short(ticket.model)}{simulated} by gateway {_short(ticket.gateway)}{_asked(attempts[-1])}"
+    yield f"Request {ticket.seq}{warmup}: {told}"
     session = f", session {_short(ticket.session_id)} turn {ticket.turn}" if ticket.session_id else ""
     yield f"Prompt {_short(ticket.prompt_id)}, repeat {ticket.repeat}{session}, of run {_short(header.run_id)}"
+
+
+def _asked(record: AttemptRecord) -> str:
+    """How, where that is not by a streamed chat."""
+    api = "" if record.api == "chat" else f", by {_short(record.api)}"
+    return api if record.streamed else f"{api}, as a whole answer"
 
 
 def _attempt_head(header: RunHeader, record: AttemptRecord, count: int) -> Iterator[str]:

@@ -28,12 +28,13 @@ from streambench.records import KINDS
 from streambench.report import explorer as requests
 from streambench.report.groups import telling_groupings
 from streambench.report.names import lines_of, safe
-from streambench.report.sentences import headline, percent
+from streambench.report.sentences import headline
 from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, objective_text, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
 from streambench.results import write_whole
+from streambench.stats import percent
 from streambench.verdicts import DOUBTS, doubts
 
 if TYPE_CHECKING:

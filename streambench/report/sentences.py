@@ -10,10 +10,7 @@ from streambench.findings import thresholds_of
 from streambench.records import RunHeader
 from streambench.report.standings import Board, Row
 from streambench.report.text import usd
-from streambench.stats import Place
-
-TOLD = 4
-"""Names in one sentence, at most."""
+from streambench.stats import Place, listed, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,8 @@ def _ordered(board: Board, words: _Words) -> str:
         return silent
     if len(places) == 1:
         return f"{_alone(board, words, places[0])}{f' {silent}' if silent else ''}"
-    sentences = [_first(board, words, places), _last(words, places), silent]
+    first = stats.leader_in_words(places, board.comparisons[words.metric], words.first, board.lag_ms)
+    sentences = [first, _last(words, places), silent]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -90,21 +88,6 @@ def _alone(board: Board, words: _Words, place: Place) -> str:
     found = board.row(place.model).estimates[f"{words.metric}:p50"]
     number = stats.shown(found, words.unit, board.lag_ms if words.unit == "ms" else None)
     return f"{place.model}: {number} in the median, over {_count(found.n, 'answer')}; no other model to compare with."
-
-
-def _first(board: Board, words: _Words, places: Sequence[Place]) -> str:
-    tied = [place.model for place in places if place.best == 1]
-    if len(tied) > 1:
-        pair = board.between(words.metric, tied[0], tied[1])
-        why = f": {stats.in_words(pair, None, board.lag_ms)}" if pair else ""
-        among = "" if len(tied) == 2 and len(places) == 2 else f" among {listed(tied)}"
-        return f"It cannot be told who {words.first}{among}{why}."
-    leader = places[0]
-    pair = board.between(words.metric, leader.model, places[1].model)
-    if pair is None or pair.winner is None:
-        return f"{leader.model} most likely {words.first}, but is not told apart from every other."
-    rest = f", and is surely ahead of all {len(places) - 1} others" if len(places) > 2 and leader.worst == 1 else ""
-    return f"{stats.in_words(pair, None, board.lag_ms)}{rest}."
 
 
 def _last(words: _Words, places: Sequence[Place]) -> str:
@@ -163,22 +146,6 @@ def _cost(board: Board) -> str:
         f"A request took {usd(low)} USD of {cheapest} on average, the least, and {usd(high)} USD of {dearest}{times}; "
         "by the prices of the config, at the lengths that were answered."
     )
-
-
-def listed(items: Sequence[str], most: int = TOLD) -> str:
-    """`a`, `a and b`, `a, b and 4 more`."""
-    if len(items) > most:
-        return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
-    return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
-
-
-def percent(part: float | None) -> str:
-    """`0 %`, `2.5 %`, `36 %`; a dash where it is unknown."""
-    if part is None:
-        return "-"
-    if 0 < part < 0.001:
-        return "under 0.1 %"
-    return f"{100 * part:.1f}".removesuffix(".0") + " %" if part < 0.1 or part > 0.9 else f"{100 * part:.0f} %"
 
 
 def _count(count: int, what: str) -> str:

@@ -289,7 +289,7 @@ def _total(numbers: Iterable[Any]) -> Any:
 def _gaps_unknown_share(records: Iterable[AttemptRecord]) -> float | None:
     known = unknown = 0
     for record in records:
-        gaps = chunk_gaps(record.timeline)
+        gaps = chunk_gaps(record.timeline) if record.streamed else []  # a whole answer has none to observe
         unknown += gaps.count(None)
         known += len(gaps) - gaps.count(None)
     return unknown / (known + unknown) if known + unknown else None

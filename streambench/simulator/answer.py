@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import msgspec
-
 from streambench.simulator.models import SimModel
 from streambench.simulator.requests import ChatRequest, Json
+from streambench.simulator.shapes import arguments, cut, json_answer, tool_name, tools_of
 
 MS = 1_000_000
 
@@ -27,12 +26,18 @@ WORDS = (
 )  # fmt: skip
 
 
+EFFORTS: Mapping[str, float] = {"none": 0, "minimal": 0.25, "low": 0.5, "medium": 1, "high": 2, "xhigh": 3}
+"""What an effort makes of the tokens that a model thinks."""
+
+
 class Piece(NamedTuple):
     """One chunk to be: its kind (t reasoning, c content, f tool), its text and how many tokens it stands for."""
 
     kind: str
     text: str
     tokens: int
+    call: int = 0
+    """Of a tool's piece: which of the answer's calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,18 @@ class Answer:
     hidden_tokens: int = 0
     """Reasoning that is billed and never streamed."""
     reasoning_field: str = "reasoning_content"
-    tool_name: str | None = None
     cached_tokens: int = 0
+    tool_names: tuple[str, ...] = ()
+    """Of the functions called, in order."""
+    legacy_call: bool = False
+    """Asked for by `functions`, and made as `function_call`."""
+    json: bool = False
+    """The content is the JSON that was asked for."""
+
+    @property
+    def tool_name(self) -> str | None:
+        """Of the first call."""
+        return self.tool_names[0] if self.tool_names else None
 
     @property
     def usage(self) -> Json:
@@ -105,13 +120,13 @@ def open_answer(
 def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatRequest, created: int) -> Answer:
     """The whole answer, cut at the request's token limit."""
     rng = opening.rng
-    thought, hidden = _draw_reasoning(model, rng)
-    tool = _tool_of(request) if model.tools and request.wants_tools else None
-    said = _tool_pieces(tool, rng) if tool else _draw_text("c", model, rng, model.tokens.draw(rng))
+    thought, hidden = _draw_reasoning(model, request, rng)
+    tools = tools_of(request, model.parallel_calls) if model.tools and request.wants_tools else ()
+    said, is_json = (_tool_pieces(tools, rng), False) if tools else _draw_said(model, request, rng)
     whole = thought + said
     pieces = _within(request.token_limit, hidden, whole)
     at_ns, end_ns = _schedule(opening.ttft_ns, len(pieces), model, rng)
-    cut = len(pieces) < len(whole) or sum(p.tokens for p in pieces) < sum(p.tokens for p in whole)
+    short = len(pieces) < len(whole) or sum(p.tokens for p in pieces) < sum(p.tokens for p in whole)
     return Answer(
         request_id=opening.request_id,
         created=created,
@@ -119,13 +134,21 @@ def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatReque
         pieces=pieces,
         at_ns=at_ns,
         end_ns=end_ns,
-        finish="length" if cut else "tool_calls" if tool else "stop",
+        finish="length" if short else _finish(request, tools),
         prompt_tokens=request.prompt_tokens(),
         hidden_tokens=hidden if request.token_limit is None else min(hidden, request.token_limit),
         reasoning_field=model.reasoning.field if model.reasoning else "reasoning_content",
-        tool_name=_tool_name(tool) if tool else None,
         cached_tokens=opening.cached_tokens,
+        tool_names=tuple(map(tool_name, tools)),
+        legacy_call=not request.tools,
+        json=is_json,
     )
+
+
+def _finish(request: ChatRequest, tools: Sequence[Json]) -> str:
+    if not tools:
+        return "stop"
+    return "tool_calls" if request.tools else "function_call"
 
 
 def _seed_of(seed: int, name: str, digest: str, asked: int) -> int:
@@ -142,14 +165,32 @@ def _draw_fault(model: SimModel, rng: random.Random) -> str | None:
     return None
 
 
-def _draw_reasoning(model: SimModel, rng: random.Random) -> tuple[tuple[Piece, ...], int]:
+def _draw_reasoning(model: SimModel, request: ChatRequest, rng: random.Random) -> tuple[tuple[Piece, ...], int]:
     """(pieces to stream, tokens that stay hidden)."""
     if model.reasoning is None:
         return (), 0
-    tokens = model.reasoning.tokens.draw(rng)
+    tokens = model.reasoning.tokens.draw(rng) * EFFORTS.get(request.effort, 1.0)
+    if tokens == 0:
+        return (), 0
     if model.reasoning.field == "hidden":
         return (), round(tokens)
     return _draw_text("t", model, rng, tokens), 0
+
+
+def _draw_said(model: SimModel, request: ChatRequest, rng: random.Random) -> tuple[tuple[Piece, ...], bool]:
+    """The content, and whether it is JSON that was asked for."""
+    tokens = model.tokens.draw(rng)
+    text = json_answer(request, rng, WORDS, tokens)
+    if text is None:
+        return _draw_text("c", model, rng, tokens), False
+    return tuple(Piece("c", part, 1) for part in cut(text)), True
+
+
+def _tool_pieces(tools: Sequence[Json], rng: random.Random) -> tuple[Piece, ...]:
+    """Of each call the opening (no text), then its arguments in pieces."""
+    return tuple(
+        Piece("f", part, 1, call) for call, tool in enumerate(tools) for part in ("", *cut(arguments(tool, rng, WORDS)))
+    )
 
 
 def _draw_text(kind: str, model: SimModel, rng: random.Random, tokens: float) -> tuple[Piece, ...]:
@@ -200,40 +241,3 @@ def _schedule(ttft_ns: int, count: int, model: SimModel, rng: random.Random) -> 
     if model.burst == 1:
         return tuple(at), due
     return tuple(at[index // model.burst] for index in range(count)), due
-
-
-def _tool_of(request: ChatRequest) -> Json:
-    """The function that `tool_choice` names, or the first."""
-    functions = [_object(tool.get("function")) for tool in request.tools or ()]
-    wanted = _object(_object(request.tool_choice).get("function")).get("name")
-    return next((function for function in functions if function.get("name") == wanted), functions[0])
-
-
-def _object(plain: object) -> Json:
-    return plain if isinstance(plain, dict) else {}
-
-
-def _tool_name(tool: Json) -> str:
-    return str(tool.get("name", "tool"))
-
-
-def _tool_pieces(tool: Json, rng: random.Random) -> tuple[Piece, ...]:
-    """The call's opening (no text), then its arguments in pieces of four characters."""
-    properties = _object(_object(tool.get("parameters")).get("properties"))
-    given = {name: _argument(_object(schema), rng) for name, schema in properties.items()}
-    text = msgspec.json.encode(given).decode()
-    return (Piece("f", "", 1), *(Piece("f", text[at : at + 4], 1) for at in range(0, len(text), 4)))
-
-
-def _argument(schema: Json, rng: random.Random) -> object:
-    """A value of the type that the schema asks for; a text for all that is not a plain type."""
-    if isinstance(schema.get("enum"), list) and schema["enum"]:
-        return rng.choice(schema["enum"])
-    plain: dict[str, object] = {
-        "integer": rng.randint(1, 99),
-        "number": rng.randint(1, 99) + 0.5,
-        "boolean": True,
-        "array": [],
-        "object": {},
-    }
-    return plain.get(str(schema.get("type")), rng.choice(WORDS).strip())

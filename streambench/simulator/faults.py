@@ -11,6 +11,7 @@ import msgspec
 
 from streambench.simulator.answer import MS, Answer
 from streambench.simulator.frames import Event, sse
+from streambench.simulator.other_apis import failed_event
 from streambench.simulator.requests import Json, error_json
 
 GENERATED = frozenset("tcfx")
@@ -143,6 +144,17 @@ def _as_refusal(events: list[Event]) -> list[Event]:
     return [event._replace(kind="x") if event.kind == "c" else event for event in refused]
 
 
+def _as_text(answer: Answer) -> Answer:
+    """The same pieces as content, each call's opening by its name."""
+    if not answer.tool_names:
+        return answer
+    pieces = tuple(
+        piece._replace(kind="c", text=piece.text or answer.tool_names[piece.call]) if piece.kind == "f" else piece
+        for piece in answer.pieces
+    )
+    return replace(answer, pieces=pieces, tool_names=(), finish="stop", json=True)
+
+
 def _in_bursts(events: list[Event]) -> list[Event]:
     """Of each four output chunks all leave when the last is due; the end leaves as it would."""
     due = [event.at_ns for event in events if event.kind in GENERATED]
@@ -198,7 +210,14 @@ def _times(factor: int) -> Callable[[Json], Json]:
     return count
 
 
-ERROR_FRAME = msgspec.json.encode(error_json("The engine died while answering", "server_error", None, "engine_dead"))
+def _failing(events: list[Event]) -> list[Event]:
+    """Responses say it by an event of their own, the others by an error object."""
+    by_type = events[0].data.startswith(b"event: response.")
+    return _half_then(failed_event("resp_failed", *_DIED) if by_type else sse(ERROR_FRAME.decode()))(events)
+
+
+_DIED = ("The engine died while answering", "engine_dead")
+ERROR_FRAME = msgspec.json.encode(error_json(_DIED[0], "server_error", None, _DIED[1]))
 HTML = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in to continue</h1></body></html>"
 
 FAULTS: Mapping[str, Fault] = {
@@ -236,7 +255,7 @@ FAULTS: Mapping[str, Fault] = {
     "no_done": Fault("no [DONE] at the end", events=_without("d")),
     "no_finish": Fault("no finish_reason, but [DONE]", events=_without("o")),
     "error_frame": Fault(
-        "an error object as an event mid-stream, then the end", events=_half_then(sse(ERROR_FRAME.decode()))
+        "an error object (by Responses `response.failed`) as an event mid-stream, then the end", events=_failing
     ),
     "error_first": Fault(
         "an error object as the only event, on status 200",
@@ -284,6 +303,13 @@ FAULTS: Mapping[str, Fault] = {
         change=lambda answer: (
             answer.first(max(1, len(answer.pieces) - 1), answer.finish) if answer.tool_name else answer
         ),
+    ),
+    "tool_not_called": Fault(
+        "a tool call written out as text, and no call (for a model with `tools`)", change=_as_text
+    ),
+    "bad_json_answer": Fault(
+        "a JSON answer that lacks its end (for a request with `response_format`)",
+        change=lambda answer: answer.first(max(1, len(answer.pieces) - 1), answer.finish) if answer.json else answer,
     ),
     "unknown_fields": Fault(
         "fields that no other gateway has", events=_replaced(b'"choices":[', b'"x_farm":{"rack":7},"choices":[')

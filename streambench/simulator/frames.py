@@ -46,12 +46,11 @@ def stream_events(answer: Answer, *, role: str, role_ns: int, usage: bool) -> li
 def completion(answer: Answer) -> Json:
     """The whole answer as one `chat.completion`."""
     said = {kind: "".join(p.text for p in answer.pieces if p.kind == kind) for kind in "tcf"}
-    message: Json = {"role": "assistant", "content": said["c"] if answer.tool_name is None else None}
+    message: Json = {"role": "assistant", "content": None if answer.tool_names else said["c"]}
     if said["t"]:
         message[answer.reasoning_field] = said["t"]
-    if answer.tool_name is not None:
-        function = {"name": answer.tool_name, "arguments": said["f"]}
-        message["tool_calls"] = [{"id": _call_id(answer), "type": "function", "function": function}]
+    if answer.tool_names:
+        message |= _calls(answer)
     return {
         "id": f"chatcmpl-{answer.request_id}",
         "object": "chat.completion",
@@ -61,6 +60,17 @@ def completion(answer: Answer) -> Json:
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": answer.finish}],
         "usage": answer.usage,
     }
+
+
+def _calls(answer: Answer) -> Json:
+    functions = [
+        {"name": name, "arguments": "".join(p.text for p in answer.pieces if p.kind == "f" and p.call == call)}
+        for call, name in enumerate(answer.tool_names)
+    ]
+    if answer.legacy_call:
+        return {"function_call": functions[0]}
+    rows = [{"id": _call_id(answer, call), "type": "function", "function": each} for call, each in enumerate(functions)]
+    return {"tool_calls": rows}
 
 
 def sse(payload: str) -> bytes:
@@ -79,14 +89,21 @@ def _envelope(answer: Answer, *, usage: bool) -> tuple[str, str]:
 
 def _delta(answer: Answer, piece: Piece, index: int) -> str:
     if piece.kind == "c":
-        return f'{{"content":"{piece.text}"}}'
+        return f'{{"content":{_quoted(piece.text)}}}' if answer.json else f'{{"content":"{piece.text}"}}'
     if piece.kind == "t":
         return f'{{"{answer.reasoning_field}":"{piece.text}"}}'
-    if index == 0 or answer.pieces[index - 1].kind != "f":
-        function = f'{{"name":{_quoted(answer.tool_name or "")},"arguments":""}}'
-        call = f'{{"index":0,"id":"{_call_id(answer)}","type":"function","function":{function}}}'
-        return f'{{"tool_calls":[{call}]}}'
-    return f'{{"tool_calls":[{{"index":0,"function":{{"arguments":{_quoted(piece.text)}}}}}]}}'
+    before = answer.pieces[index - 1] if index else None
+    name = (
+        None
+        if before is not None and (before.kind, before.call) == (piece.kind, piece.call)
+        else answer.tool_names[piece.call]
+    )
+    named = "" if name is None else f'"name":{_quoted(name)},'
+    function = f'{{{named}"arguments":{_quoted(piece.text)}}}'
+    if answer.legacy_call:
+        return f'{{"function_call":{function}}}'
+    opened = "" if name is None else f'"id":"{_call_id(answer, piece.call)}","type":"function",'
+    return f'{{"tool_calls":[{{"index":{piece.call},{opened}"function":{function}}}]}}'
 
 
 def _usage_event(answer: Answer) -> bytes:
@@ -102,8 +119,8 @@ def _usage_event(answer: Answer) -> bytes:
     return b"data: " + msgspec.json.encode(chunk) + b"\n\n"
 
 
-def _call_id(answer: Answer) -> str:
-    return "call_" + answer.request_id.replace("-", "")[:24]
+def _call_id(answer: Answer, call: int) -> str:
+    return f"call_{answer.request_id.replace('-', '')[:22]}{call:02}"
 
 
 def _quoted(text: str) -> str:

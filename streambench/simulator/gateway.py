@@ -19,10 +19,11 @@ from streambench.simulator.connection import EXTENSION, Connection
 from streambench.simulator.faults import FAULTS, Delivery, End, Fault, Reply
 from streambench.simulator.frames import completion
 from streambench.simulator.models import ModelsFile, SimModel
+from streambench.simulator.other_apis import whole_completion, whole_response
 from streambench.simulator.pacer import Pacer
 from streambench.simulator.playing import Stream, Wait
 from streambench.simulator.prompt_cache import PromptCache
-from streambench.simulator.requests import ApiError, ChatRequest, parse_chat
+from streambench.simulator.requests import ApiError, ChatRequest, parse_chat, parse_completion, parse_response
 from streambench.simulator.script import Script, write_script
 from streambench.simulator.truth import Truth, TruthLog, as_writes
 
@@ -31,6 +32,7 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 NO_FAULT = Fault("none")
+_WHOLE = {"chat": completion, "completions": whole_completion, "responses": whole_response}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class Exchange:
 
 
 class Gateway:
-    """The application. It counts equal requests, so that a repeat of one draws anew and yet foreseeably."""
+    """The application. It counts equal requests, so that a repeat of one draws anew and yet foreseeably; by
+    another API, or asked whole, the same one draws what the first drew.
+    """
 
     def __init__(self, file: ModelsFile, seed: int, pacer: Pacer, truth_log: TruthLog | None) -> None:
         self.served = 0
@@ -73,11 +77,13 @@ class Gateway:
         self._truth_log = truth_log
         self._now_ns = MonotonicClock().now_ns
         self._anchor = take_anchor()
-        self._asked: Counter[tuple[str, str]] = Counter()
+        self._asked: Counter[tuple[str, str, str, bool]] = Counter()
         self._cache = PromptCache()
         self._ids = random.Random(seed)
         self._routes: Mapping[str, tuple[str, Callable[[Scope, Receive, Send], Awaitable[None]]]] = {
-            "/v1/chat/completions": ("POST", self._chat),
+            "/v1/chat/completions": ("POST", partial(self._ask, parse_chat)),
+            "/v1/responses": ("POST", partial(self._ask, parse_response)),
+            "/v1/completions": ("POST", partial(self._ask, parse_completion)),
             "/v1/models": ("GET", self._list_models),
             "/health": ("GET", self._health),
         }
@@ -113,12 +119,12 @@ class Gateway:
         ]
         await self._reply(send, Reply(200, msgspec.json.encode({"object": "list", "data": rows})))
 
-    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _ask(self, parse: Callable[[bytes], ChatRequest], scope: Scope, receive: Receive, send: Send) -> None:
         body = await _read_body(receive)
         if body is None:
             return
         self._authorize(scope)
-        request = parse_chat(body)
+        request = parse(body)
         name, model = self._model_of(request)
         exchange = self._open(scope, send, request, name, model)
         await self._answer(exchange)
@@ -141,8 +147,9 @@ class Gateway:
 
     def _open(self, scope: Scope, send: Send, request: ChatRequest, name: str, model: SimModel) -> Exchange:
         digest = request.digest()
-        asked = self._asked[name, digest]
-        self._asked[name, digest] += 1
+        kind = (name, digest, request.api, bool(request.stream))
+        asked = self._asked[kind]
+        self._asked[kind] += 1
         cached = self._cache.take(name, request.messages or ()) if model.cache else 0
         opening = open_answer(name, model, request, self._seed, digest, asked, cached)
         extension = scope["extensions"][EXTENSION]
@@ -171,7 +178,7 @@ class Gateway:
         if not await exchange.pause(self._pacer, answer.end_ns):
             self._log_left(exchange.truth)
             return
-        plain = completion(answer)
+        plain = _WHOLE[exchange.request.api](answer)
         if not exchange.model.usage:
             del plain["usage"]
         await self._reply(exchange.send, Reply(200, msgspec.json.encode(plain)), exchange.base_headers, exchange.truth)
@@ -206,7 +213,8 @@ class Gateway:
 
     def _write_script(self, exchange: Exchange, headers_ns: int) -> Script:
         usage = exchange.request.wants_usage and exchange.model.usage
-        return write_script(self._draw(exchange), exchange.model, exchange.fault, headers_ns=headers_ns, usage=usage)
+        answer, api = self._draw(exchange), exchange.request.api
+        return write_script(answer, exchange.model, exchange.fault, headers_ns=headers_ns, usage=usage, api=api)
 
     def _draw(self, exchange: Exchange) -> Answer:
         created = self._anchor.wall_of(exchange.received_ns - self._anchor.monotonic_ns) // NS

@@ -48,6 +48,8 @@ class SimModel:
     stall: Stall | None = None
     reasoning: Reasoning | None = None
     tools: bool = False
+    parallel_calls: int = 1
+    """Tool calls in one answer."""
     usage: bool = True
     accepts_stream_options: bool = True
     role_chunk: RoleChunk = "early"

@@ -203,6 +203,7 @@ PARSERS: Mapping[str, Callable[[object], Any]] = {
     "stall": lambda plain: Stall(**_stall_keys(plain)),
     "reasoning": lambda plain: Reasoning(**_reasoning_keys(plain)),
     "tools": _flag,
+    "parallel_calls": _whole,
     "usage": _flag,
     "accepts_stream_options": _flag,
     "role_chunk": _one_of("early", "joined", "none"),

@@ -1,9 +1,9 @@
-"""What a client asks: the body of a chat completion request, checked, or the error that OpenAI's API would answer."""
+"""What a client asks: the body of a request, by any API read as a chat's, or the error that OpenAI would answer."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -36,17 +36,34 @@ class ChatRequest(msgspec.Struct):
     max_completion_tokens: int | None = None
     tools: list[Json] | None = None
     tool_choice: Any = None
+    api: str = "chat"
+    """By which API it came; nothing that a client says."""
+    parallel_tool_calls: bool | None = None
+    functions: list[Json] | None = None
+    function_call: Any = None
+    response_format: Any = None
+    reasoning_effort: Any = None
+    reasoning: Any = None
 
     @property
     def wants_usage(self) -> bool:
+        if self.api == "responses":
+            return True
         return self.stream_options is not None and self.stream_options.include_usage is True
 
     @property
     def wants_tools(self) -> bool:
         """Not when a tool has just answered: an agent's loop must come to an end."""
         last = (self.messages or [{}])[-1]
-        answered = last.get("role") == "tool"
-        return bool(self.tools) and self.tool_choice != "none" and not answered
+        answered = last.get("role") in ("tool", "function")
+        choice = self.tool_choice if self.tools else self.function_call
+        return bool(self.tools or self.functions) and choice != "none" and not answered
+
+    @property
+    def effort(self) -> str:
+        """How much to think, `medium` where nothing is said."""
+        stated = self.reasoning.get("effort") if isinstance(self.reasoning, dict) else None
+        return str(self.reasoning_effort or stated or "medium")
 
     @property
     def token_limit(self) -> int | None:
@@ -61,21 +78,92 @@ class ChatRequest(msgspec.Struct):
         return sum(map(tokens_of, self.messages or ()))
 
 
+class CompletionRequest(msgspec.Struct):
+    model: str | None = None
+    prompt: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+
+
+class ResponseRequest(msgspec.Struct):
+    model: str | None = None
+    input: str | list[Json] | None = None
+    stream: bool | None = None
+    max_output_tokens: int | None = None
+    tools: list[Json] | None = None
+    tool_choice: Any = None
+
+
 _decoder = msgspec.json.Decoder(ChatRequest)
+_completion_decoder = msgspec.json.Decoder(CompletionRequest)
+_response_decoder = msgspec.json.Decoder(ResponseRequest)
 
 
 def parse_chat(body: bytes) -> ChatRequest:
     """The request. Raises ApiError 400 for what is no JSON, or lacks or mistypes a field."""
+    request = _decoded(body, _decoder)
+    request.api = "chat"
+    return _checked(request)
+
+
+def parse_completion(body: bytes) -> ChatRequest:
+    """Of a legacy completion: its prompt, as the one message of a chat. Raises ApiError 400."""
+    asked = _decoded(body, _completion_decoder)
+    messages: list[Json] = [{"role": "user", "content": asked.prompt}] if asked.prompt else []
+    return _checked(
+        ChatRequest(
+            asked.model, messages, asked.stream, asked.stream_options, max_tokens=asked.max_tokens, api="completions"
+        ),
+        "prompt",
+    )
+
+
+def parse_response(body: bytes) -> ChatRequest:
+    """Of Responses: its input's items as the messages of a chat. Raises ApiError 400."""
+    asked = _decoded(body, _response_decoder)
+    given = [{"role": "user", "content": asked.input}] if isinstance(asked.input, str) else asked.input or []
+    messages = [_as_message(item) for item in given]
+    tools: list[Json] = [{"function": tool} for tool in asked.tools or () if tool.get("type") == "function"]
+    choice = {"function": asked.tool_choice} if isinstance(asked.tool_choice, dict) else asked.tool_choice
+    return _checked(
+        ChatRequest(
+            asked.model,
+            messages,
+            asked.stream,
+            max_tokens=asked.max_output_tokens,
+            tools=tools or None,
+            tool_choice=choice,
+            api="responses",
+        ),
+        "input",
+    )
+
+
+def _as_message(item: Json) -> Json:
+    kind = item.get("type")
+    if kind == "function_call_output":
+        return {"role": "tool", "content": item.get("output")}
+    return {"role": "assistant", "content": ""} if kind == "function_call" else item
+
+
+T = TypeVar("T")
+
+
+def _decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     try:
-        request = _decoder.decode(body)
+        return decoder.decode(body)
     except msgspec.ValidationError as exc:
         raise ApiError(400, f"Invalid request: {exc}", param=None, code=None) from exc
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ApiError(400, f"We could not parse the JSON body of your request: {exc}", param=None, code=None) from exc
+
+
+def _checked(request: ChatRequest, words: str = "messages") -> ChatRequest:
     if not request.model:
         raise ApiError(400, "you must provide a model parameter", param="model", code=None)
     if not request.messages:
-        raise ApiError(400, "Missing required parameter: 'messages'.", param="messages", code="missing_parameter")
+        raise ApiError(400, f"Missing required parameter: '{words}'.", param=words, code="missing_parameter")
     limit = request.token_limit
     if limit is not None and limit < 1:
         raise ApiError(400, f"max_tokens is too small: {limit}", param="max_tokens", code="integer_below_min_value")

@@ -10,6 +10,7 @@ from streambench.simulator.answer import MS, Answer
 from streambench.simulator.faults import COMMENT, GENERATED, End, Fault
 from streambench.simulator.frames import Event, stream_events
 from streambench.simulator.models import SimModel
+from streambench.simulator.other_apis import completion_events, response_events
 
 COMMENT_MS = 100.0
 """Between two comments of a stream that sends them for ever, where the model states no other."""
@@ -29,9 +30,16 @@ class Script:
     comment_ns: int
 
 
-def write_script(answer: Answer, model: SimModel, fault: Fault | None, *, headers_ns: int, usage: bool) -> Script:
+def write_script(
+    answer: Answer, model: SimModel, fault: Fault | None, *, headers_ns: int, usage: bool, api: str = "chat"
+) -> Script:
     """The stream of an answer, with the fault's changes to it. The body starts no earlier than `headers_ns`."""
-    whole = stream_events(answer, role=model.role_chunk, role_ns=headers_ns, usage=usage)
+    if api == "responses":
+        whole = response_events(answer, role_ns=headers_ns, usage=usage)
+    elif api == "completions":
+        whole = completion_events(answer, usage=usage)
+    else:
+        whole = stream_events(answer, role=model.role_chunk, role_ns=headers_ns, usage=usage)
     kept = fault.events(whole) if fault is not None and fault.events is not None else whole
     comment_ns = round((model.keepalive_ms or COMMENT_MS) * MS)
     breaks_off_ns = whole[len(kept)].at_ns if len(kept) < len(whole) else 0

@@ -28,7 +28,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import digits, shown
+from streambench.stats.printing import TOLD, digits, listed, percent, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -42,7 +42,7 @@ from streambench.stats.ranking import Place, rank
 from streambench.stats.runs import Change, Decision, Shift, Verdict, change, corrected_changes, decide, shifts, within
 from streambench.stats.signed_rank import MIN_PROMPTS, Typical, typical
 from streambench.stats.throughput import Throughput, good_requests, throughput
-from streambench.stats.wording import PHRASES, in_words
+from streambench.stats.wording import PHRASES, in_words, leader_in_words
 
 __all__ = [
     "GROUPED",
@@ -52,6 +52,7 @@ __all__ = [
     "NEEDED",
     "PHRASES",
     "STATISTICS",
+    "TOLD",
     "By",
     "Change",
     "Comparison",
@@ -85,9 +86,12 @@ __all__ = [
     "in_flight",
     "in_words",
     "lag_too_large",
+    "leader_in_words",
+    "listed",
     "more_requests",
     "pair",
     "pairs_of",
+    "percent",
     "rank",
     "sample",
     "saturation",

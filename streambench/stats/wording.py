@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from streambench.stats.paired import Comparison
-from streambench.stats.printing import between, digits, rounded
+from streambench.stats.printing import between, digits, listed, rounded
+from streambench.stats.ranking import Place
 from streambench.stats.signed_rank import MIN_PROMPTS
 
 
@@ -25,6 +26,10 @@ PHRASES: Mapping[str, Phrase] = {
     "ttft_ms": Phrase("ms", "starts", "sooner"),
     "ttft_with_retries_ms": Phrase("ms", "starts", "sooner, retries included,"),
     "ttfa_ms": Phrase("ms", "starts its answer", "sooner"),
+    "thinking_ms": Phrase("ms", "thinks", "less"),
+    "tool_name_ms": Phrase("ms", "names its call", "sooner"),
+    "tool_call_ms": Phrase("ms", "has its calls complete", "sooner"),
+    "json_ms": Phrase("ms", "has its JSON complete", "sooner"),
     "chunk_gap_ms": Phrase("ms", "keeps a", "shorter gap"),
     "longest_gap_ms": Phrase("ms", "keeps a", "shorter longest gap"),
     "tpot_ms": Phrase("ms", "takes", "less for a token"),
@@ -58,6 +63,29 @@ def in_words(comparison: Comparison, metric: str | None = None, client_lag_ms: f
     interval = f"(95 % interval {between(low, high, places)})"
     prompts = f"on {won} of {comparison.prompts} prompts"
     return f"{winner} {phrase.does} {number} {phrase.how} than {loser} {interval}, {prompts}"
+
+
+def leader_in_words(
+    places: Sequence[Place], comparisons: Sequence[Comparison], does: str, client_lag_ms: float | None = None
+) -> str:
+    """One sentence on two models or more: who `does` ("starts first"), how surely, or that it cannot be told."""
+    tied = [place.model for place in places if place.best == 1]
+    if len(tied) > 1:
+        pair = _between(comparisons, tied[0], tied[1])
+        why = f": {in_words(pair, None, client_lag_ms)}" if pair else ""
+        among = "" if len(tied) == 2 and len(places) == 2 else f" among {listed(tied)}"
+        return f"It cannot be told who {does}{among}{why}."
+    leader = places[0]
+    pair = _between(comparisons, leader.model, places[1].model)
+    if pair is None or pair.winner is None:
+        return f"{leader.model} most likely {does}, but is not told apart from every other."
+    rest = f", and is surely ahead of all {len(places) - 1} others" if len(places) > 2 and leader.worst == 1 else ""
+    return f"{in_words(pair, None, client_lag_ms)}{rest}."
+
+
+def _between(comparisons: Sequence[Comparison], one: str, other: str) -> Comparison | None:
+    """The comparison of the two, whichever was named first."""
+    return next((each for each in comparisons if {each.a, each.b} == {one, other}), None)
 
 
 def _settle(comparison: Comparison) -> str:

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from streambench.apis import PATHS
 from streambench.findings import Thresholds, thresholds_of
 from streambench.records import AttemptRecord, RunHeader, RunTrace
 from streambench.telemetry.facts import SpanId, Value
 from streambench.telemetry.settings import Compat
 from streambench.trace_ids import model_span_id
 
-PATH = "/chat/completions"
+OPERATIONS: Mapping[str, str] = {"completions": "text_completion"}
+"""`gen_ai.operation.name` by API, where it is not `chat`."""
 
 _NUMBERS: Mapping[str, str] = {
     "max_tokens": "gen_ai.request.max_tokens",
@@ -120,20 +122,21 @@ def _model(plain: Mapping[str, Any], gateways: Mapping[str, Any], trace: RunTrac
     alias, asked, name = str(plain.get("alias")), str(plain.get("model")), str(plain.get("gateway"))
     gateway = gateways.get(name) or {}
     base = str(gateway.get("base_url") or "")
+    api = str(plain.get("api") or "chat")
     return Model(
         alias=alias,
         asked=asked,
         gateway=name,
         span=SpanId(trace.trace_id, model_span_id(trace, alias), trace.sampled),
         common={
-            "gen_ai.operation.name": "chat",
+            "gen_ai.operation.name": OPERATIONS.get(api, "chat"),
             "gen_ai.provider.name": str(gateway.get("provider") or "openai"),
             "gen_ai.request.model": asked,
             **_server(base),
         },
         request=parameters(plain.get("params") or {}),
-        url=_url(base),
-        path=_path(base),
+        url=_url(base, api),
+        path=_path(base, api),
     )
 
 
@@ -145,18 +148,18 @@ def _server(base: str) -> dict[str, Value]:
     return {"server.address": url.hostname, "server.port": url.port or (443 if url.scheme == "https" else 80)}
 
 
-def _path(base: str) -> str | None:
+def _path(base: str, api: str) -> str | None:
     url = urlsplit(base)
-    return url.path.rstrip("/") + PATH if url.hostname else None
+    return url.path.rstrip("/") + PATHS.get(api, PATHS["chat"]) if url.hostname else None
 
 
-def _url(base: str) -> str | None:
+def _url(base: str, api: str) -> str | None:
     """Without a user, a password or a query."""
     url = urlsplit(base)
     if not url.hostname:
         return None
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    return f"{url.scheme}://{host}{f':{url.port}' if url.port else ''}{_path(base)}"
+    return f"{url.scheme}://{host}{f':{url.port}' if url.port else ''}{_path(base, api)}"
 
 
 def _derived(header: RunHeader) -> RunTrace:

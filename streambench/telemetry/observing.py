@@ -34,7 +34,7 @@ def observed(group: Sequence[AttemptRecord], about: About) -> Observation:
         outcome=outcome,
         error_type=error_type(last),
         retries=len(group) - 1,
-        ttfc_s=(shift + line.offset_ns[0]) / NS if good and line.offset_ns else None,
+        ttfc_s=(shift + line.offset_ns[0]) / NS if good and last.streamed and line.offset_ns else None,
         gaps_ns=known_gaps(line) if good else (),
         input_tokens=usage.input if usage else None,
         output_tokens=usage.output if usage else None,

@@ -25,6 +25,10 @@ METRIC_ATTRIBUTES: Mapping[str, str] = {
     "ttfc": "streambench.time_to_first_chunk_s",
     "ttft": "streambench.time_to_first_token_s",
     "ttfa": "streambench.time_to_first_answer_s",
+    "thinking": "streambench.thinking_s",
+    "tool_name": "streambench.time_to_tool_name_s",
+    "tool_call": "streambench.time_to_tool_calls_s",
+    "json": "streambench.time_to_json_s",
     "longest_gap": "streambench.longest_gap_s",
     "tpot": "streambench.time_per_output_token_s",
     "output_tok_s": "streambench.output_tokens_per_s",
@@ -38,10 +42,13 @@ METRIC_ATTRIBUTES: Mapping[str, str] = {
 }
 """The attribute of each metric that has one number an attempt; in seconds, but for tokens a second."""
 
-FROM_START = frozenset({"ttfb", "ttfc", "ttft", "ttfa", "e2e", "stream_end"})
+FROM_START = frozenset({"ttfb", "ttfc", "ttft", "ttfa", "tool_name", "tool_call", "json", "e2e", "stream_end"})
 """Metrics that count from the start, so that on a request's span the attempts before the last are inside."""
 
 DESCRIPTION_CHARS = 500
+
+_API_TYPES: Mapping[str, str] = {"chat": "chat_completions", "responses": "responses"}
+"""`openai.api.type` by API; the convention has no word for legacy Completions."""
 
 
 def requests_of(records: Iterable[AttemptRecord]) -> list[list[AttemptRecord]]:
@@ -67,7 +74,7 @@ def request_spans(group: Sequence[AttemptRecord], about: About, content: Attribu
     of_its_own = about.trace.shape == "request"
     spans.append(
         SpanFacts(
-            name=f"chat {model.asked}",
+            name=f"{model.common.get('gen_ai.operation.name', 'chat')} {model.asked}",
             kind="client",
             id=own,
             parent=None if of_its_own else model.span,
@@ -96,9 +103,9 @@ def _request_attributes(group: Sequence[AttemptRecord], model: Model, about: Abo
             **model.common,
             **model.request,
             **about.prompt_params.get(first.ticket.prompt_id, {}),
-            "gen_ai.request.stream": True,
-            "openai.api.type": "chat_completions",
-            "gen_ai.response.time_to_first_chunk": first_chunk,
+            "gen_ai.request.stream": True if last.streamed else None,  # the convention leaves it out of a whole answer
+            "openai.api.type": _API_TYPES.get(last.api),
+            "gen_ai.response.time_to_first_chunk": first_chunk if last.streamed else None,
             "gen_ai.response.model": last.model_served,
             "gen_ai.response.id": last.response_id,
             "gen_ai.response.finish_reasons": _finish_reasons(last),

@@ -24,7 +24,20 @@ COMPARED: tuple[tuple[str, Statistic], ...] = (
     ("e2e", "p95"),
 )
 ALPHA = 0.05
-_ONE_STAMP = frozenset({"ttfb_ms", "ttfc_ms", "ttft_ms", "ttfa_ms", "e2e_ms", "stream_end_ms", "response_time_ms"})
+_ONE_STAMP = frozenset(
+    {
+        "ttfb_ms",
+        "ttfc_ms",
+        "ttft_ms",
+        "ttfa_ms",
+        "tool_name_ms",
+        "tool_call_ms",
+        "json_ms",
+        "e2e_ms",
+        "stream_end_ms",
+        "response_time_ms",
+    }
+)
 """Metrics that end at one stamp, which our lag can move; in TPOT it is spread over all tokens."""
 
 

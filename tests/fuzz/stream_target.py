@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from streambench.apis import STREAMED_CHAT, Ask
 from streambench.capture import Circumstances, TapeReader, record_of
 from streambench.chunks import StreamLimits
 from streambench.clock import Anchor
@@ -67,7 +68,7 @@ ABOUT = Circumstances(
 )
 
 
-def check(body: bytes, places: Sequence[int] | None = None) -> None:
+def check(body: bytes, places: Sequence[int] | None = None, ask: Ask = STREAMED_CHAT) -> None:
     """Reads the body whole, in small pieces and cut at `places` (modulo its length; without them, drawn from it).
 
     Raises AssertionError where a fact does not hold, and lets out whatever escapes the code under test.
@@ -77,10 +78,10 @@ def check(body: bytes, places: Sequence[int] | None = None) -> None:
     for pieces in cuts:
         assert events(pieces) == events([body]), "the events depend on the cut"
     for limits in (WIDE, NARROW):
-        whole = record([body], limits)
+        whole = record([body], limits, ask)
         check_record(whole)
         for pieces in cuts:
-            again = record(pieces, limits)
+            again = record(pieces, limits, ask)
             check_record(again)
             assert facts(again) == facts(whole), "the facts depend on the cut"
 
@@ -144,7 +145,7 @@ def events(pieces: Iterable[bytes]) -> tuple[list[Event], int]:
     return found, reader.comments
 
 
-def record(pieces: Iterable[bytes], limits: StreamLimits) -> AttemptRecord:
+def record(pieces: Iterable[bytes], limits: StreamLimits, ask: Ask = STREAMED_CHAT) -> AttemptRecord:
     """What is kept of a stream that came in these pieces, two to a read."""
     tape = Tape()
     tape.start = START_NS
@@ -154,7 +155,7 @@ def record(pieces: Iterable[bytes], limits: StreamLimits) -> AttemptRecord:
         tape.read_count = 1 + number // 2
         tape.add(piece, START_NS + READ_NS * tape.read_count)
     tape.ended = START_NS + READ_NS * (tape.read_count + 1)
-    reader = TapeReader(tape, keep_text=True, schemas=SCHEMAS, limits=limits)
+    reader = TapeReader(tape, keep_text=True, schemas=SCHEMAS, limits=limits, ask=ask)
     reader.close()
     return record_of(reader, ABOUT)
 

@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_target import check
+
+from streambench.apis import PATHS, Ask
+from streambench.dialects import RESPONSES_EVENTS
 
 HERE = Path(__file__).resolve().parent
 CORPUS = sorted((HERE / "corpus").iterdir())
@@ -44,6 +48,14 @@ FIELDS = (
     "type", "text",
 )  # fmt: skip
 """Names that mean something somewhere in a chunk; hypothesis puts them where they do and where they do not."""
+RESPONSES_MOST = (
+    "response.output_text.delta", "response.output_item.added", "response.output_item.done", "response.completed",
+    "response.function_call_arguments.delta", "response.incomplete", "error", "x",
+)  # fmt: skip
+RESPONSES_FIELDS = (
+    "item", "delta", "text", "output_index", "response", "role", "output", "content", "summary", "status", "usage",
+    "arguments", "name", "call_id", "refusal", "incomplete_details", "id",
+)  # fmt: skip
 CHUNKISH = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
@@ -81,3 +93,42 @@ def test_the_facts_hold_for_any_json(values: list[object], end: bytes, places: l
     """Well-formed frames of chunks whose fields hold anything, or of no chunk at all."""
     frames = (b"data: " + json.dumps(value).encode() + end * 2 for value in values)
     check(b"".join(frames), places)
+
+
+EVENTS = st.fixed_dictionaries(
+    {"type": st.sampled_from(sorted(RESPONSES_EVENTS)[::3]) | st.sampled_from(RESPONSES_MOST)},
+    optional=dict.fromkeys(RESPONSES_FIELDS, CHUNKISH),
+)
+ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys((*RESPONSES_FIELDS, "type"), CHUNKISH))
+WHOLES = st.fixed_dictionaries(
+    {},
+    optional={
+        "choices": st.lists(st.fixed_dictionaries({}, optional={"message": DELTAS, "text": SCALARS}), max_size=3),
+        "output": st.lists(ITEMS, max_size=3),
+        "status": st.sampled_from(["completed", "incomplete", "failed", 7]),
+        "usage": CHUNKISH,
+        "error": CHUNKISH,
+    },
+)
+
+
+@settings(max_examples=40)
+@given(events=st.lists(EVENTS, max_size=5), places=PLACES)
+def test_responses_hold(events: list[dict[str, Any]], places: list[int]) -> None:
+    """Events of all types with fields of any kind."""
+    body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    check(body, places, Ask("responses"))
+
+
+@settings(max_examples=40)
+@given(whole=WHOLES, places=PLACES, api=st.sampled_from(sorted(PATHS)))
+def test_whole_answers_hold(whole: dict[str, Any], places: list[int], api: str) -> None:
+    """One body, as its own API sends it and as another one does."""
+    check(json.dumps(whole).encode(), places, Ask(api, streamed=False))
+
+
+@pytest.mark.parametrize("api", sorted(PATHS))
+def test_a_stream_in_place_of_a_whole_answer_holds(api: str) -> None:
+    """The first bodies of the corpus, as none of them is an answer."""
+    for path in CORPUS[:8]:
+        check(path.read_bytes()[:2_000], None, Ask(api, streamed=False))

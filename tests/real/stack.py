@@ -88,9 +88,13 @@ class ModelServer:
 
 
 @contextmanager
-def model_server(logs: Path, name: str = "model") -> Iterator[ModelServer]:
-    """SmolLM2, up and answering; it logs under `name`. Needs the environment built. Raises StackError."""
-    with process(name, [ENVIRONMENT.python, str(HERE / "serve_model.py")], logs) as part:
+def model_server(logs: Path, name: str = "model", template: str = "") -> Iterator[ModelServer]:
+    """SmolLM2, up and answering; it logs under `name`. Needs the environment built. Raises StackError.
+
+    With `template`, the name of a file here, it speaks by that chat template.
+    """
+    more = [str(HERE / template)] if template else []
+    with process(name, [ENVIRONMENT.python, str(HERE / "serve_model.py"), *more], logs) as part:
         yield ModelServer(f"{part.wait_for(part.address)}/v1", part.process)
 
 

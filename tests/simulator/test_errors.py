@@ -40,7 +40,7 @@ def test_a_bad_request(client: Client, body: bytes, status: int, code: str | Non
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 405), ("POST", "/v1/completions", 404)],
+    [("GET", "/v1/chat/completions", 405), ("POST", "/v1/models", 405), ("POST", "/v1/embeddings", 404)],
 )
 def test_wrong_method_or_path(client: Client, method: str, path: str, status: int) -> None:
     """405 for a known path, 404 for another."""

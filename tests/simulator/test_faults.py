@@ -289,6 +289,22 @@ def test_bad_tool_arguments_needs_tools(client: Client) -> None:
     assert contents(client.stream("fault-bad_tool_arguments")) == 12
 
 
+def test_a_call_that_is_written_out_as_text(client: Client) -> None:
+    """Content and `stop`, as of a model that never learned to call."""
+    tool = {"name": "look", "parameters": {"properties": {"city": {"type": "string"}}}}
+    reply = client.stream("fault-tool_not_called", tools=[{"type": "function", "function": tool}])
+    assert reply.text().startswith('look{"city":')
+    assert finish_reasons(reply) == ["stop"]
+
+
+def test_a_json_answer_without_its_end(client: Client) -> None:
+    """The last piece is missing; an answer in words is whole."""
+    text = client.stream("fault-bad_json_answer", response_format={"type": "json_object"}).text()
+    with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
+        json.loads(text)
+    assert contents(client.stream("fault-bad_json_answer")) == 12
+
+
 def test_unknown_fields(client: Client) -> None:
     """In every chunk."""
     assert all(chunk["x_farm"] == {"rack": 7} for chunk in client.stream("fault-unknown_fields").chunks)

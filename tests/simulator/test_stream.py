@@ -7,7 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from .client import Client, Start, chat_body
+from streambench.tool_schemas import Steps, judge_text
+
+from .client import Client, Reply, Start, chat_body
 
 MODELS = """
 models:
@@ -19,6 +21,7 @@ models:
   thinker: {ttft_ms: 20, gap_ms: 2, tokens: 4, reasoning: {tokens: 3, field: reasoning}}
   secret-thinker: {ttft_ms: 20, gap_ms: 2, tokens: 4, reasoning: {tokens: 30, field: hidden}}
   caller: {ttft_ms: 20, gap_ms: 1, tokens: 4, tools: true}
+  many-caller: {ttft_ms: 20, gap_ms: 1, tokens: 4, tools: true, parallel_calls: 3}
   no-usage: {ttft_ms: 20, gap_ms: 2, tokens: 4, usage: false}
   no-options: {ttft_ms: 20, gap_ms: 2, tokens: 4, accepts_stream_options: false}
   commenting: {ttft_ms: 100, gap_ms: 2, tokens: 2, keepalive_ms: 30}
@@ -173,6 +176,80 @@ def test_a_whole_reply_with_a_tool_call(client: Client) -> None:
     message = client.chat("caller", tools=[TOOL]).json["choices"][0]["message"]
     assert message["content"] is None
     assert json.loads(message["tool_calls"][0]["function"]["arguments"])["unit"] == "C"
+
+
+SHIP = {"name": "ship", "parameters": {"type": "object", "properties": {"to": {"type": "string"}}}}
+
+
+def calls_of(reply: Reply) -> list[tuple[int, str | None, str]]:
+    """(index, name, arguments) of each delta of a call."""
+    deltas = [chunk["choices"][0]["delta"].get("tool_calls") for chunk in reply.chunks]
+    parts = [call for delta in deltas if delta for call in delta]
+    return [(part["index"], part["function"].get("name"), part["function"]["arguments"]) for part in parts]
+
+
+def test_parallel_calls_are_one_after_the_other(client: Client) -> None:
+    """Of the declared functions in turn, each under its own index and id."""
+    found = calls_of(client.stream("many-caller", tools=[TOOL, {"type": "function", "function": SHIP}]))
+    assert [name for _, name, _ in found if name] == ["get_weather", "ship", "get_weather"]
+    whole = ["".join(text for index, _, text in found if index == call) for call in range(3)]
+    assert [set(json.loads(text)) for text in whole] == [{"city", "unit", "days"}, {"to"}, {"city", "unit", "days"}]
+    message = client.chat("many-caller", tools=[TOOL]).json["choices"][0]["message"]
+    assert len({call["id"] for call in message["tool_calls"]}) == 3
+
+
+def test_parallel_calls_can_be_forbidden(client: Client) -> None:
+    """One is left."""
+    found = calls_of(client.stream("many-caller", tools=[TOOL], parallel_tool_calls=False))
+    assert {index for index, _, _ in found} == {0}
+
+
+def test_a_legacy_function_is_called_in_its_own_field(client: Client) -> None:
+    """In deltas and in one message; its end has the old word."""
+    reply = client.stream("many-caller", functions=[SHIP, {"name": "sink"}], function_call={"name": "ship"})
+    calls = [chunk["choices"][0]["delta"].get("function_call") for chunk in reply.chunks]
+    pieces = [call for call in calls if call]
+    assert pieces[0] == {"name": "ship", "arguments": ""}
+    assert set(json.loads("".join(piece["arguments"] for piece in pieces))) == {"to"}
+    assert reply.chunks[-1]["choices"][0]["finish_reason"] == "function_call"
+    message = client.chat("many-caller", functions=[SHIP]).json["choices"][0]["message"]
+    assert message["function_call"]["name"] == "ship"
+
+
+FORM = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "age": {"type": "integer", "minimum": 18, "maximum": 20},
+        "weight": {"type": "number"},
+        "member": {"type": "boolean"},
+        "rank": {"enum": ["low", "high"]},
+        "tags": {"type": "array", "items": {"type": "string"}, "minItems": 3},
+        "home": {"type": "object", "properties": {"street": {"type": "string"}}, "required": ["street"]},
+    },
+    "required": ["name", "age", "weight", "member", "rank", "tags", "home"],
+}
+
+
+def test_a_json_answer_fits_its_schema(client: Client) -> None:
+    """As the client's own judge finds; in a stream and in a whole reply."""
+    form = {"type": "json_schema", "json_schema": {"name": "person", "schema": FORM}}
+    whole = client.chat("caller", response_format=form).json["choices"][0]["message"]["content"]
+    for text in (client.stream("caller", response_format=form).text(), whole):
+        assert judge_text(text, FORM, Steps()).checked == (True, None)
+
+
+def test_a_json_object_without_a_schema_has_an_answer(client: Client) -> None:
+    """Some words."""
+    assert json.loads(client.stream("caller", response_format={"type": "json_object"}).text())["answer"]
+
+
+@pytest.mark.parametrize(("effort", "thoughts"), [("none", 0), ("low", 2), ("medium", 3), ("high", 6), ("odd", 3)])
+def test_effort_makes_more_thoughts(client: Client, effort: str, thoughts: int) -> None:
+    """Of 3 tokens, in either spelling; 1.5 are two."""
+    for asked in ({"reasoning_effort": effort}, {"reasoning": {"effort": effort}}):
+        reply = client.stream("thinker", stream_options={"include_usage": True}, **asked)
+        assert reply.chunks[-1]["usage"]["completion_tokens_details"] == {"reasoning_tokens": thoughts}
 
 
 def test_after_a_tools_answer_comes_text(client: Client) -> None:

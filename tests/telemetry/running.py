@@ -32,6 +32,12 @@ ANSWER = sse(
     {"id": "r-1", "choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 7, "total_tokens": 16}},
     "[DONE]",
 )
+CALLER = {
+    "model": "caller",
+    "params": {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]},
+}
+FORMED = {"model": "caller", "alias": "formed", "params": {"response_format": {"type": "json_object"}}}
+"""A tool call, and an answer in JSON."""
 QUICK_RETRY = {"attempts": 3, "backoff": "20ms", "jitter": 0}
 PROTOCOLS = {"http": "http/protobuf", "grpc": "grpc"}
 """As the sink and others call them, and as the config does."""
@@ -41,6 +47,7 @@ models:
   swift: {ttft_ms: 10, gap_ms: 2, tokens: 8}
   steady: {ttft_ms: 30, gap_ms: 3, tokens: 8}
   thinker: {ttft_ms: 10, gap_ms: 2, tokens: 6, reasoning: {tokens: 4}}
+  caller: {ttft_ms: 10, gap_ms: 2, tokens: 6, tools: true}
   flaky: {ttft_ms: 5, gap_ms: 2, tokens: 6, fault: {http_503: 0.5}}
   clumped: {ttft_ms: 5, gap_ms: 4, tokens: 12, burst: 3, role_chunk: none}
   cut: {ttft_ms: 5, gap_ms: 2, tokens: 8, fault: cut}

@@ -13,7 +13,7 @@ from scripted_gateway import ScriptedGateway, Seen, delta, error, sse, streamed
 
 from streambench.telemetry import names
 
-from .running import QUICK_RETRY, scripted, simulated, to, traced_home
+from .running import CALLER, FORMED, QUICK_RETRY, scripted, simulated, to, traced_home
 
 HOUSE = Path(__file__).resolve().parents[2]
 DOCS = (HOUSE / "docs" / "telemetry.md").read_text("utf-8")
@@ -89,7 +89,9 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
                 *models, gateway=scripted(gateway.url), retry=QUICK_RETRY, telemetry=preset, warmup={"requests": 1}
             )
             assert home.run(config, env=to(sink)).code == 1
-        config = home.config(*("swift", "thinker", "cut"), gateway=hub, telemetry=preset, health={"stall_ms": 1})
+        config = home.config(
+            *("swift", "thinker", "cut"), CALLER, FORMED, gateway=hub, telemetry=preset, health={"stall_ms": 1}
+        )
         assert home.run(config, "--otel-trace", "request", env=to(sink)).code == 1
         with ScriptedGateway(answer) as gateway:
             config = home.config(

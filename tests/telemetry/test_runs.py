@@ -25,6 +25,8 @@ from streambench.telemetry.tree import METRIC_ATTRIBUTES
 from streambench.trace_ids import model_span_id
 
 from .running import (
+    CALLER,
+    FORMED,
     QUICK_RETRY,
     TracedHome,
     answering,
@@ -294,6 +296,8 @@ def test_the_spans_frame_is_the_journals(home: TracedHome, hub: dict[str, Any]) 
     with Sink() as sink:
         config = home.config(
             *("swift", "thinker", "flaky", "clumped", "cut"),
+            CALLER,
+            FORMED,
             gateway=hub,
             repeats=3,
             retry={"attempts": 2, "backoff": "20ms", "on": ["http_error"]},

@@ -174,6 +174,31 @@ def test_what_the_conventions_want() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("api", "operation", "kind", "path"),
+    [
+        ("responses", "chat", "responses", "/v1/responses"),
+        ("completions", "text_completion", None, "/v1/completions"),
+    ],
+)
+def test_another_api_has_its_operation_and_path(api: str, operation: str, kind: str | None, path: str) -> None:
+    """Responses is a chat to the convention, which has no type for legacy Completions."""
+    of = about(config={"models": [{**MODEL, "api": api}], "gateways": {"demo": GATEWAY}})
+    attempt, request = request_spans([failed(api=api), make_record(attempt=2, api=api)], of)[1:]
+    assert request.name == f"{operation} vendor/alpha-1"
+    assert request.attributes["gen_ai.operation.name"] == operation
+    assert request.attributes.get("openai.api.type") == kind
+    assert attempt.attributes["url.path"] == path
+
+
+def test_a_whole_answer_is_no_stream() -> None:
+    """The convention sets `stream` of streams only, and knows a first chunk of them alone."""
+    told = request_span(make_record(streamed=False, kinds="cu", at_ms=(140, 140), reads=(0, 0))).attributes
+    assert told.keys().isdisjoint({"gen_ai.request.stream", "gen_ai.response.time_to_first_chunk"})
+    assert told["streambench.time_to_first_token_s"] == 0.14
+    assert not any(name.startswith("streambench.chunk.gap.p") for name in told)
+
+
 def test_gaps_are_summed_up_in_seconds() -> None:
     """Of 10, 20, 30 and 40 ms: by linear interpolation."""
     record = make_record(kinds="ccccc", at_ms=(100, 110, 130, 160, 200))

@@ -1,0 +1,251 @@
+"""What each API sends, read as chunks of a chat: one decoder, and so one set of kinds and rules, does for all. Pure.
+
+Legacy completions differ in one field. Responses has events of many types and no `[DONE]`: what ends it is the event
+that says how it ended. A whole answer is a single chunk. On the way: `chunks` and `wholes` have each frame read here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from streambench.apis import Ask
+from streambench.dialects import FIELDS_LIMIT, RESPONSES_EVENTS, shown_name, unknown_fields
+from streambench.payloads import (
+    CallDelta,
+    Choice,
+    Chunk,
+    Delta,
+    Function,
+    UnreadableError,
+    chunk_of,
+    dict_of,
+    dicts_of,
+    index_of,
+    read_chunk,
+    read_object,
+    string_of,
+    text_of,
+)
+
+CAME_LIMIT = 4_096
+"""Parts of one response that are told apart."""
+
+
+class Events(Protocol):
+    """How the frames of one body are read. One for each body: it may remember what came before."""
+
+    @property
+    def finish_ends(self) -> bool:
+        """Whether the frame with the finish reason is the last, and no `[DONE]` is to come."""
+
+    def read(self, data: bytes, /) -> Chunk:
+        """Raises UnreadableError for what is no JSON, or no frame."""
+
+    def look(self, plain: Any, /) -> Iterable[str]:
+        """Names in a frame that no known dialect has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Of an API whose frames need no memory."""
+
+    read: Callable[[bytes], Chunk]
+    look: Callable[[Any], Iterable[str]] = unknown_fields
+    finish_ends: bool = False
+
+
+CHAT = Frames(read_chunk)
+
+
+def events_of(ask: Ask) -> Events:
+    """The reader of one body that was asked for so."""
+    if ask.api == "responses":
+        return ResponseEvents() if ask.streamed else Frames(_whole_response, lambda _: ())
+    if ask.api == "completions":
+        return Frames(_completion if ask.streamed else _whole_completion)
+    return CHAT if ask.streamed else Frames(_whole_chat)
+
+
+def _completion(data: bytes) -> Chunk:
+    return chunk_of(read_object(data), "text")
+
+
+def _whole_completion(data: bytes) -> Chunk:
+    return chunk_of(_answer(data, "choices"), "text")
+
+
+def _whole_chat(data: bytes) -> Chunk:
+    return chunk_of(_answer(data, "choices"), "message")
+
+
+def _whole_response(data: bytes) -> Chunk:
+    plain = _answer(data, "output")
+    return _ended(plain, string_of(plain.get("status")), said=True)
+
+
+def _answer(data: bytes, holds: str) -> dict[str, Any]:
+    """Raises UnreadableError for an object that is neither an answer nor an error; what it says is not repeated."""
+    plain = read_object(data)
+    if plain.get("error") or isinstance(plain.get(holds), list):
+        return plain
+    names = ", ".join(map(shown_name, list(plain)[:12]))
+    raise UnreadableError(f"an object with {f'the keys {names}' if names else 'no keys'} is no answer: `{holds}` lacks")
+
+
+# --- Responses
+
+_PIECES: Mapping[str, tuple[str, str]] = {
+    "response.output_text": ("content", "text"),
+    "response.refusal": ("refusal", "refusal"),
+    "response.reasoning_summary_text": ("reasoning", "text"),
+    "response.reasoning_text": ("reasoning", "text"),
+    "response.function_call_arguments": ("arguments", "arguments"),
+    "response.custom_tool_call_input": ("arguments", "input"),
+}
+"""Events that carry output, without their `.delta` or `.done`: as what it counts, and its name once it is done."""
+
+_CALLS: Mapping[str, str] = {"function_call": "arguments", "custom_tool_call": "input"}
+"""Items that are calls, and what holds their arguments."""
+
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+_REASONS: Mapping[str, str] = {"max_output_tokens": "length"}
+_TOLD = ("message", "code")
+
+
+@dataclass(slots=True)
+class ResponseEvents:
+    """Reads the events of one streamed response.
+
+    What came in pieces is repeated whole in `.done` events, in its item and in the last event: those count only where
+    no piece had come, as with a gateway that makes events out of a whole answer.
+    """
+
+    finish_ends: bool = True
+    _came: set[tuple[Any, ...]] = field(default_factory=set)
+    _called: bool = False
+    _unknown: dict[str, None] = field(default_factory=dict)
+
+    def look(self, _: Any) -> Iterable[str]:
+        """The types of events that came and are unknown here."""
+        return self._unknown
+
+    def read(self, data: bytes) -> Chunk:
+        plain = read_object(data)
+        kind = string_of(plain.get("type")) or ""
+        name, _, state = kind.rpartition(".")
+        if kind == "error" or (plain.get("error") and kind not in _ENDS):
+            return Chunk(error=_error(plain.get("error") or plain))
+        if name in _PIECES and state in ("delta", "done"):
+            return Chunk(choices=self._piece(plain, name, state))
+        if name == "response.output_item":
+            return Chunk(choices=self._item(plain, state))
+        if kind in _ENDS:
+            return self._end(plain, state)
+        if kind not in RESPONSES_EVENTS and len(self._unknown) < FIELDS_LIMIT:
+            self._unknown[shown_name(kind) if kind else "(no type)"] = None
+        response = dict_of(plain.get("response"))
+        return Chunk(id=string_of(response.get("id")), model=string_of(response.get("model")))
+
+    def _piece(self, plain: dict[str, Any], name: str, state: str) -> list[Choice]:
+        field_name, whole = _PIECES[name]
+        place = index_of(plain.get("output_index"))
+        at = (place, name, index_of(plain.get("content_index")), index_of(plain.get("summary_index")))
+        text = text_of(plain.get("delta" if state == "delta" else whole))
+        if not text or (state == "done" and self._has(at)):
+            return []
+        self._note(at)
+        self._note((place,))
+        if field_name == "arguments":
+            return _choice(Delta(tool_calls=[CallDelta(Function(arguments=text), place)]))
+        delta = Delta()
+        setattr(delta, field_name, text)
+        return _choice(delta)
+
+    def _item(self, plain: dict[str, Any], state: str) -> list[Choice]:
+        """An item's beginning tells a role or a call's name; its end tells all of it, should nothing have come."""
+        item, place = dict_of(plain.get("item")), index_of(plain.get("output_index"))
+        call = _is_call(item)
+        self._called |= call
+        if state == "done":
+            unseen = not (self._has((place,)) or self._has((None,)))
+            self._note((place,))
+            return _choice(_said([(place, item)], named=not self._has((place, "name")))) if unseen else []
+        if call:
+            self._note((place, "name"))
+            name = Function(name=string_of(item.get("name")))
+            return _choice(Delta(tool_calls=[CallDelta(name, place, _call_id(item))]))
+        role = string_of(item.get("role"))
+        return [Choice(delta=Delta(role=role), index=place)] if role else []
+
+    def _end(self, plain: dict[str, Any], state: str) -> Chunk:
+        said = not any(len(at) == 1 for at in self._came)
+        return _ended(dict_of(plain.get("response")), state, said=said, called=self._called)
+
+    def _has(self, at: tuple[Any, ...]) -> bool:
+        return at in self._came or len(self._came) >= CAME_LIMIT
+
+    def _note(self, at: tuple[Any, ...]) -> None:
+        if len(self._came) < CAME_LIMIT:
+            self._came.add(at)
+
+
+def _ended(response: dict[str, Any], status: str | None, *, said: bool, called: bool = False) -> Chunk:
+    """A response that is over: how it ended, its usage and, if `said`, all that it says."""
+    if response.get("error") or status in ("failed", "cancelled"):
+        return Chunk(error=_error(response.get("error") or {}))
+    items = list(enumerate(dicts_of(response.get("output"))))
+    called = called or any(_is_call(item) for _, item in items)
+    delta = _said(items, named=True) if said else None
+    return Chunk(
+        id=string_of(response.get("id")),
+        model=string_of(response.get("model")),
+        choices=[Choice(delta=delta, finish_reason=_reason(response, status, called=called), index=0)],
+        usage=dict_of(response.get("usage")) or None,
+    )
+
+
+def _reason(response: dict[str, Any], status: str | None, *, called: bool) -> str | None:
+    """In a chat's words; None for a response that is still under way."""
+    if status == "completed":
+        return "tool_calls" if called else "stop"
+    if status != "incomplete":
+        return None
+    reason = string_of(dict_of(response.get("incomplete_details")).get("reason")) or "incomplete"
+    return _REASONS.get(reason, reason)
+
+
+def _said(items: Iterable[tuple[int | None, dict[str, Any]]], *, named: bool) -> Delta:
+    """What items say, with the names of calls where nothing told them before."""
+    said: dict[str, list[str]] = {"content": [], "refusal": [], "reasoning": []}
+    calls = []
+    for place, item in items:
+        for part in [*dicts_of(item.get("content")), *dicts_of(item.get("summary"))]:
+            kind = "refusal" if "refusal" in part else "reasoning" if item.get("type") == "reasoning" else "content"
+            said[kind].append(text_of(part.get("refusal" if kind == "refusal" else "text")) or "")
+        if _is_call(item):
+            name = string_of(item.get("name")) if named else None
+            arguments = text_of(item.get(_CALLS[item["type"]]))
+            calls.append(CallDelta(Function(name, arguments), place, _call_id(item) if named else None))
+    content, refusal, reasoning = ("".join(said[kind]) for kind in ("content", "refusal", "reasoning"))
+    return Delta(content=content, refusal=refusal, reasoning=reasoning, tool_calls=calls)
+
+
+def _choice(delta: Delta) -> list[Choice]:
+    return [Choice(delta=delta, index=0)]
+
+
+def _call_id(item: dict[str, Any]) -> str | None:
+    return string_of(item.get("call_id")) or string_of(item.get("id"))
+
+
+def _is_call(item: dict[str, Any]) -> bool:
+    return string_of(item.get("type")) in _CALLS
+
+
+def _error(said: Any) -> Any:
+    """What an error says, without the event's own `type`, which is no code; never nothing."""
+    if not isinstance(said, dict):
+        return said
+    return {key: said[key] for key in _TOLD if said.get(key) is not None} or {"message": "no reason is told"}

@@ -1,0 +1,192 @@
+"""The same answer by the other two APIs: Responses and legacy Completions, as streams and whole. Pure.
+
+What a chat's frames say, in other words and at the same instants, so that APIs differ in nothing but their form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from streambench.simulator.answer import Answer, Piece
+from streambench.simulator.frames import FINGERPRINT, Event
+from streambench.simulator.requests import Json
+
+# --- legacy Completions
+
+
+def completion_events(answer: Answer, *, usage: bool) -> list[Event]:
+    """The pieces of text, the finish, usage if asked for, [DONE]. No roles, no reasoning and no tools are known."""
+    events = [
+        Event("c", _data(_text_completion(answer, piece.text)), at_ns)
+        for piece, at_ns in zip(answer.pieces, answer.at_ns, strict=True)
+        if piece.kind == "c"
+    ]
+    events.append(Event("o", _data(_text_completion(answer, "", answer.finish)), answer.end_ns))
+    if usage:
+        last = {**_text_completion(answer, ""), "choices": [], "usage": answer.usage}
+        events.append(Event("u", _data(last), answer.end_ns))
+    return [*events, Event("d", b"data: [DONE]\n\n", answer.end_ns)]
+
+
+def whole_completion(answer: Answer) -> Json:
+    text = "".join(piece.text for piece in answer.pieces if piece.kind == "c")
+    return {**_text_completion(answer, text, answer.finish), "usage": answer.usage}
+
+
+def _text_completion(answer: Answer, text: str, finish: str | None = None) -> Json:
+    return {
+        "id": f"cmpl-{answer.request_id}",
+        "object": "text_completion",
+        "created": answer.created,
+        "model": answer.model,
+        "system_fingerprint": FINGERPRINT,
+        "choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": finish}],
+    }
+
+
+def _data(plain: Json) -> bytes:
+    return b"data: " + msgspec.json.encode(plain) + b"\n\n"
+
+
+# --- Responses
+
+_ITEMS = {"t": "reasoning", "c": "message", "f": "function_call"}
+_ENDS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
+def response_events(answer: Answer, *, role_ns: int, usage: bool) -> list[Event]:
+    """Created, each item with its pieces, and how it ended; numbered in order."""
+    told = [*_opening(answer, role_ns)]
+    for place, (kind, pieces) in enumerate(_runs(answer)):
+        told += _item_events(answer, place, kind, pieces)
+    end = "response.incomplete" if answer.finish in _ENDS else "response.completed"
+    response = whole_response(answer)
+    if not usage:
+        response["usage"] = None
+    told.append(("u" if usage else "o", end, {"response": response}, answer.end_ns))
+    return [
+        Event(kind, _named(name, {"type": name, "sequence_number": at, **plain}), at_ns)
+        for at, (kind, name, plain, at_ns) in enumerate(told)
+    ]
+
+
+def failed_event(answer_id: str, message: str, code: str) -> bytes:
+    """The event of a response that failed on its way."""
+    error = {"code": code, "message": message}
+    response = {"id": answer_id, "object": "response", "status": "failed", "error": error, "output": []}
+    return _named("response.failed", {"type": "response.failed", "sequence_number": 0, "response": response})
+
+
+def whole_response(answer: Answer) -> Json:
+    status = "incomplete" if answer.finish in _ENDS else "completed"
+    details = {"reason": _ENDS[answer.finish]} if status == "incomplete" else None
+    output = [
+        _item(answer, place, kind, "".join(piece.text for _, piece in pieces), "completed")
+        for place, (kind, pieces) in enumerate(_runs(answer))
+    ]
+    return {**_response(answer, status), "incomplete_details": details, "output": output, "usage": _usage(answer)}
+
+
+Told = tuple[str, str, Json, int]
+"""Its letter, its type, what it says besides, and when."""
+
+
+def _opening(answer: Answer, role_ns: int) -> Iterator[Told]:
+    for state in ("created", "in_progress"):
+        yield "o", f"response.{state}", {"response": _response(answer, "in_progress")}, role_ns
+
+
+def _runs(answer: Answer) -> list[tuple[str, list[tuple[int, Piece]]]]:
+    """The pieces of each item, with when they are due."""
+    timed = zip(answer.at_ns, answer.pieces, strict=True)
+    return [(kind, list(run)) for kind, run in groupby(timed, key=lambda one: one[1].kind)]
+
+
+def _item_events(answer: Answer, place: int, kind: str, pieces: list[tuple[int, Piece]]) -> Iterator[Told]:
+    first_ns, last_ns = pieces[0][0], pieces[-1][0]
+    text = "".join(piece.text for _, piece in pieces)
+    at = {"item_id": _item_id(answer, place), "output_index": place}
+    added = {"output_index": place, "item": _item(answer, place, kind, "", "in_progress")}
+    yield ("r" if kind == "c" else "f" if kind == "f" else "o"), "response.output_item.added", added, first_ns
+    name, part_name, part_at, done = _FORMS[kind]
+    if part_name:
+        yield "o", f"{part_name}.added", {**at, **part_at, "part": _part(kind, "")}, first_ns
+    for at_ns, piece in pieces:
+        if piece.text:
+            more: Json = {"logprobs": []} if kind == "c" else {}
+            yield kind, f"{name}.delta", {**at, **part_at, "delta": piece.text, **more}, at_ns
+    yield "o", f"{name}.done", {**at, **part_at, done: text}, last_ns
+    if part_name:
+        yield "o", f"{part_name}.done", {**at, **part_at, "part": _part(kind, text)}, last_ns
+    ended = {"output_index": place, "item": _item(answer, place, kind, text, "completed")}
+    yield "o", "response.output_item.done", ended, last_ns
+
+
+_FORMS: dict[str, tuple[str, str, Json, str]] = {
+    "c": ("response.output_text", "response.content_part", {"content_index": 0}, "text"),
+    "t": ("response.reasoning_summary_text", "response.reasoning_summary_part", {"summary_index": 0}, "text"),
+    "f": ("response.function_call_arguments", "", {}, "arguments"),
+}
+"""By letter: the events of its pieces and of its part, where in the item they are, and what holds all of it."""
+
+
+def _part(kind: str, text: str) -> Json:
+    return {"type": "output_text", "text": text, "annotations": []} if kind == "c" else _summary(text)
+
+
+def _summary(text: str) -> Json:
+    return {"type": "summary_text", "text": text}
+
+
+def _item(answer: Answer, place: int, kind: str, text: str, status: str) -> Json:
+    item: Json = {"id": _item_id(answer, place), "type": _ITEMS[kind], "status": status}
+    if kind == "c":
+        return {**item, "role": "assistant", "content": [_part(kind, text)] if text else []}
+    if kind == "t":
+        return {**item, "summary": [_summary(text)] if text else []}
+    call_id = f"call_{answer.request_id.replace('-', '')[:24]}"
+    return {**item, "call_id": call_id, "name": answer.tool_name, "arguments": text}
+
+
+def _item_id(answer: Answer, place: int) -> str:
+    return f"item_{answer.request_id.replace('-', '')[:24]}{place}"
+
+
+def _response(answer: Answer, status: str) -> Json:
+    return {
+        "id": f"resp_{answer.request_id}",
+        "object": "response",
+        "created_at": answer.created,
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "model": answer.model,
+        "output": [],
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "usage": None,
+    }
+
+
+def _usage(answer: Answer) -> Json:
+    usage = answer.usage
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": usage["prompt_tokens_details"],
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": usage["completion_tokens_details"],
+        "total_tokens": usage["total_tokens"],
+    }
+
+
+def _named(name: str, plain: Any) -> bytes:
+    return f"event: {name}\n".encode() + _data(plain)
