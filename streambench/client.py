@@ -157,7 +157,8 @@ class Client:
         door = self._doors[model.gateway]
         body = self._body(door.gateway, model, conversation, asks_usage=asks_usage)
         own = laid_over(model.headers, conversation.prompt.headers)
-        task = _in_context_of(exchange, door.call(model.model, model.ask, body, own, self._traced.headers(of)))
+        call = door.call(model.model, model.ask, body, own, self._traced.headers(of))
+        task = _in_context_of(exchange, call)
         await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
         schemas = declared_schemas(body["extra_body"])
         reader = TapeReader(
@@ -361,6 +362,11 @@ class ArmedRequest:
         """Drops a request that will not be sent."""
         await self._held.discard()
 
+    def text_so_far(self) -> str:
+        """What has come of the answer, where texts are kept; some of a fast stream is left for the next look."""
+        self._held.reader.catch_up(SLICE)
+        return self._held.reader.decoder.text() or ""
+
     def _is_done(self) -> bool:
         reader, exchange = self._held.reader, self._held.exchange
         if not reader.catch_up():
@@ -406,7 +412,7 @@ class _Door:
     async def call(
         self, model: str, ask: Ask, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
     ) -> None:
-        """`body` is a chat's, by whichever API it goes; `own` are the request's headers, which win over the gateway's;
+        """`body` is a chat's, by whichever API it goes. `own` are the request's headers, which win over the gateway's;
         `carried` stand beside those, which win.
         """
         create = self._resource(ask.api).with_streaming_response.create

@@ -12,9 +12,11 @@ from typing import NoReturn
 import click
 
 from streambench import __version__
+from streambench.cli.chat import chat
 from streambench.cli.check import check
 from streambench.cli.compare import compare
 from streambench.cli.export import export
+from streambench.cli.plan import plan
 from streambench.cli.report import report
 from streambench.cli.resume import resume
 from streambench.cli.run import run
@@ -37,6 +39,7 @@ def commands() -> None:
 
 
 commands.add_command(run)
+commands.add_command(plan)
 commands.add_command(resume)
 commands.add_command(compare)
 commands.add_command(check)
@@ -44,6 +47,7 @@ commands.add_command(trend)
 commands.add_command(show)
 commands.add_command(report)
 commands.add_command(export)
+commands.add_command(chat)
 commands.add_command(simulate)
 
 

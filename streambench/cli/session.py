@@ -38,7 +38,7 @@ def measure(
     """Sends the plan under the live view: as a new run, or as the next part of one."""
     import asyncio
 
-    with _gateways(config) as base_urls:
+    with serving(config) as base_urls:
         from streambench import engines
         from streambench.clock import MonotonicClock
         from streambench.report import LiveView, Progress
@@ -123,7 +123,7 @@ def plan_of(config: Config, config_file: Path) -> Plan:
 
 
 @contextmanager
-def _gateways(config: Config) -> Iterator[Mapping[str, str]]:
+def serving(config: Config) -> Iterator[Mapping[str, str]]:
     """The address of each gateway; the embedded ones are started, and load while the SDK does."""
     from streambench.simulator import SimulatorProcess
 

@@ -127,8 +127,8 @@ def masked_telemetry(telemetry: Telemetry, secrets: Secrets) -> dict[str, Any]:
 
 
 def _model(model: Model, secrets: Secrets, hidden: frozenset[str]) -> dict[str, Any]:
-    """How it is asked is said where that is not by a streamed chat, and headers where there are some: as in run headers
-    from before there was a choice.
+    """How it is asked is said where that is not by a streamed chat, and headers where there are some: runs from before
+    there was a choice are still the same.
     """
     ask = model.ask
     told: dict[str, Any] = {"api": ask.api} if ask.api != "chat" else {}

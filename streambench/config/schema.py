@@ -68,6 +68,7 @@ _LABEL = "text on one line (put numbers in quotes)"
 _SECONDS = "seconds above 0, as a number or as in 500ms, 90s, 10m, 1h30m"
 _BYTES = "bytes from 1024 to 1 TiB, as a number or as in 256KiB, 64MB"
 _SWITCH = "true or false"
+_PER_MILLION = "USD per million tokens, from 0"
 _COUNT = "a whole number from 1"
 _STATUSES = "a list of statuses from 400 to 599 but 400, 401, 403, 404 and 422, which are never retried"
 _FILE = "a file's path"
@@ -144,10 +145,15 @@ class Gateway(FileGateway):
 
 
 class Price(Frozen):
-    """USD per million tokens."""
+    """USD per million tokens, and `per_request` in USD: `money.Price`."""
 
-    input: Number = Field(ge=0, description="USD per million tokens, from 0")
-    output: Number = Field(ge=0, description="USD per million tokens, from 0")
+    input: Number = Field(ge=0, description=_PER_MILLION)
+    output: Number = Field(ge=0, description=_PER_MILLION)
+    cached: Number | None = Field(default=None, ge=0, description=_PER_MILLION)
+    """Of input that was read from a cache, where the usage says how much was; None: as `input`."""
+    reasoning: Number | None = Field(default=None, ge=0, description=_PER_MILLION)
+    """Of output that was thought, where the usage says how much was; None: as `output`."""
+    per_request: Number | None = Field(default=None, ge=0, description="USD for each request, from 0")
 
 
 class Model(Frozen):
@@ -160,6 +166,8 @@ class Model(Frozen):
     headers: AddedHeaders = Field(default_factory=dict, repr=False, exclude=True, description=_HEADERS)
     """Over its gateway's."""
     price: Price | None = None
+    compare_as: Label | None = Field(default=None, description=_LABEL)
+    """Ties models of several gateways that are one model under different names, to be compared by gateway."""
     limits: GatewayLimits = GatewayLimits()
     include_usage: bool | None = Field(default=None, description=_SWITCH)
     """None: as its gateway says."""

@@ -42,17 +42,17 @@ def size(value: Any) -> Any:
     return value if match is None else round(float(match["amount"]) * _UNIT_BYTES[match["unit"].lower()])
 
 
-def as_list(value: Any) -> Any:
-    """A single text as a list of it."""
-    return [value] if isinstance(value, str) else value
-
-
 def streaming(value: Any) -> Any:
     """`true`, `false`, or a list of both."""
     stated = value if isinstance(value, list | tuple) else [value]
     if not stated or not all(isinstance(one, bool) for one in stated) or len(set(stated)) != len(stated):
         raise ValueError("says neither yes nor no, nor each of them once")
     return tuple(stated)
+
+
+def as_list(value: Any) -> Any:
+    """A single text as a list of it."""
+    return [value] if isinstance(value, str) else value
 
 
 def retriable_status(status: int) -> int:
