@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from streambench.cli import gate
+from streambench.cli.places import RUN
 from streambench.errors import ResultsError
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=RUN)
 @click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal")
 def trend(results: tuple[Path, ...], form: str) -> int:
     """Follow each model over many runs: RESULTS are runs, or folders of runs such as results/.
