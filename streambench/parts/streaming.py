@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from streambench.frames import Frame
     from streambench.results import Run
 
-_TWINS = ("model", "gateway", "api", "params", "price")
+_TWINS = ("model", "gateway", "api", "params", "headers", "price")
 """What two entries of a config have in common that are one model asked in two ways."""
 
 
