@@ -198,6 +198,14 @@ def test_parallel_calls_are_one_after_the_other(client: Client) -> None:
     assert len({call["id"] for call in message["tool_calls"]}) == 3
 
 
+def test_parallel_calls_are_items_of_a_response(client: Client) -> None:
+    """One each, with its own id and arguments that are whole."""
+    body = {"model": "many-caller", "input": "hi", "tools": [{"type": "function", **SHIP}]}
+    output = client.request("POST", "/v1/responses", json.dumps(body).encode()).json["output"]
+    assert [set(json.loads(item["arguments"])) for item in output] == [{"to"}] * 3
+    assert len({item["call_id"] for item in output}) == 3
+
+
 def test_parallel_calls_can_be_forbidden(client: Client) -> None:
     """One is left."""
     found = calls_of(client.stream("many-caller", tools=[TOOL], parallel_tool_calls=False))
