@@ -125,15 +125,11 @@ def _usage(two: _Two) -> str:
 
 
 def _cost(two: _Two) -> str:
-    priced = [frame.assign(usd=_usd(frame)) for frame in (two.streams, two.wholes)]
-    pairs = pairs_of(priced[0], priced[1], "usd", ("streamed", "whole"))
+    stated = all(frame["cost_stated_usd"].notna().all() for frame in (two.streams, two.wholes))
+    column = "cost_stated_usd" if stated else "cost_usd"  # a gateway's figure is held against no sum of ours
+    pairs = pairs_of(two.streams, two.wholes, column, ("streamed", "whole"))
     unknown = "is unknown, as no price is given and none was stated in both ways"
     return _alike(pairs.values_a, pairs.values_b, "cost", "{:.6g} USD", unknown=unknown)
-
-
-def _usd(frame: Frame) -> Any:
-    """What the gateway says that each request cost; else by its price."""
-    return frame["cost_stated_usd"].astype("float64").fillna(frame["cost_usd"].astype("float64"))
 
 
 def _alike(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], what: str, form: str, *, unknown: str) -> str:
