@@ -66,6 +66,8 @@ class Forecast:
     duration_why: str
     connections: Mapping[str, str]
     cuts: tuple[str, ...] = ()
+    turns: bool = False
+    """Whether there are conversations: without an earlier run their later turns are known by half."""
 
     def to_plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -101,6 +103,7 @@ def forecast(config: Config, plan: Plan, earlier: Iterable[AttemptRecord] = ()) 
         duration_s=duration,
         duration_why=why,
         connections=_connections(config),
+        turns=any(ticket.turn for ticket in plan.measure),
         cuts=tuple(_cuts(config, plan, _sum([tokens_in, tokens_out]), cost, duration)),
     )
 

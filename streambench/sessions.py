@@ -80,9 +80,9 @@ def counts_of(sessions: Sequence[Session]) -> Counts:
 def sessions_of(records: Iterable[AttemptRecord], header: RunHeader) -> list[Session]:
     """The measured conversations, in the order in which they were first recorded."""
     groups: defaultdict[str, list[AttemptRecord]] = defaultdict(list)
-    for record in final_attempts(record for record in records if record.ticket.phase == "measure"):
-        if record.ticket.session_id is not None:
-            groups[record.ticket.session_id].append(record)
+    turns = (record for record in records if record.ticket.session_id is not None and record.ticket.phase == "measure")
+    for record in final_attempts(turns):
+        groups[record.ticket.session_id or ""].append(record)
     catalogue = header.suite.get("catalogue") or {}
     return [_session(name, group, facts_in(catalogue.get(group[0].ticket.prompt_id))) for name, group in groups.items()]
 

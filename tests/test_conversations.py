@@ -22,7 +22,7 @@ from test_resume import go_on
 from warm_process import WarmProcess
 
 from streambench.clock import NS
-from streambench.conversation import Answer, begin
+from streambench.conversation import Answer, begin, scripted
 from streambench.documents import parse_yaml
 from streambench.errors import SuiteError
 from streambench.health import judge
@@ -493,6 +493,12 @@ def test_a_legacy_function_is_answered_as_such() -> None:
     ]
 
 
+def test_content_for_spans_has_each_turns_own_words() -> None:
+    """By the suite alone, where the user asked for content: neither history nor results, which hang on the answers."""
+    prompt = prompt_of("- {system: s, turns: [one, {user: two, tool_results: {f: r}}]}")
+    assert [[message["content"] for message in turn] for turn in scripted(prompt)] == [["s", "one"], ["s", "two"]]
+
+
 def test_the_hash_covers_turns() -> None:
     """Other words, another fixed answer, another time to think: another suite."""
     texts = [
@@ -539,6 +545,29 @@ def test_a_bad_turn_is_one_line(text: str, told: str) -> None:
     problems = [str(problem) for problem in caught.value.problems]
     assert len([line for line in problems if told in line]) == 1, problems
     assert len(problems) <= 2, problems
+
+
+# --- other APIs, and whole answers
+
+
+def test_a_conversation_goes_by_any_api(home: Home) -> None:
+    """Histories and results of calls reach the gateway in its own words: it counts more input at each later turn."""
+    (home.folder / "models.yaml").write_text("models: {caller: {ttft_ms: 5, gap_ms: 1, tokens: 8, tools: true}}")
+    asks: list[dict[str, Any]] = [{}, {"api": "responses"}, {"api": "responses", "stream": False}, {"stream": False}]
+    models = [{"model": "caller", "alias": f"ask-{place}", **ask} for place, ask in enumerate(asks)]
+    weather = {
+        "turns": ["How is the weather?", {"tool_results": {"get_weather": "cold " * 20}}],
+        "params": {"tools": TOOLS},
+    }
+    ran = home.run(home.config(*models, prompts=[TRIP, weather]))
+    assert ran.code == 0, ran.err
+    assert ran.summary["sessions"] == {"begun": 8, "whole": 8, "cut": 0, "ended": []}
+    inputs = {
+        (r.ticket.model, r.ticket.prompt_id, r.ticket.turn): r.usage.input for r in ran.measured if r.usage is not None
+    }
+    assert len(inputs) == 20
+    for (model, prompt, turn), count in inputs.items():
+        assert turn == 0 or (count or 0) > (inputs[model, prompt, turn - 1] or 0)
 
 
 # --- the config that comes with it

@@ -157,7 +157,7 @@ def test_a_conversation_has_a_cost() -> None:
     ticket = Ticket(seq=0, gateway="g", model="alpha", prompt_id="p", repeat=0, block=0, session_id="s", turn=0)
     records = [make_record(seq=seq, model="alpha", ticket=ticket) for seq in range(2)]
     told = answers(money(run_of(records, entry("alpha", "g", price=PRICE)), {"alpha": "alpha"}))
-    assert told["Cost of a conversation"] == "A whole conversation took 0.00008 USD of alpha on average."
+    assert told["Cost of a conversation"] == "A conversation, as far as it came, took 0.00008 USD of alpha on average."
 
 
 def test_where_nobody_knows_a_cost_nothing_is_said() -> None:

@@ -34,6 +34,7 @@ models:
   plain: {ttft_ms: 20, gap_ms: 2, tokens: 8}
   thinker: {ttft_ms: 10, gap_ms: 2, tokens: 4, reasoning: {tokens: 3}}
   caller: {ttft_ms: 10, gap_ms: 2, tokens: 4, tools: true}
+  parallel: {ttft_ms: 10, gap_ms: 2, tokens: 4, tools: true, parallel_calls: 2}
   usageless: {ttft_ms: 10, gap_ms: 2, tokens: 4, usage: false}
   hang: {fault: hang}
 """
@@ -186,6 +187,25 @@ def test_a_whole_answer_has_one_instant(simulators: tuple[str, str], tmp_path: P
     assert record.timeline.offset_ns[0] == record.last_byte_ns
     assert 36e6 <= record.timeline.offset_ns[0] < 1e9
     assert (record.done, found(record)) == (False, set())
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_two_calls_and_json_come_by_either_api(
+    simulators: tuple[str, str], tmp_path: Path, api: str, *, streamed: bool
+) -> None:
+    """What a suite asks for in a chat's words: two functions called, and JSON of a schema."""
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": SCHEMA}}
+    both = [*TOOLS, {"type": "function", "function": {**FUNCTION, "name": "listen"}}]
+    way = {"api": api, "stream": streamed}
+    entries = [
+        {"model": "parallel", **way, "params": {"tools": both}},
+        {"model": "plain", **way, "params": {"response_format": form}},
+    ]
+    calls, answer = attempts(made(tmp_path, simulators[0], *entries))
+    assert [(call.name, call.arguments_valid) for call in calls.tool_calls] == [("look", True), ("listen", True)]
+    assert answer.json_answer is not None
+    assert answer.json_answer.valid is True
 
 
 def test_usage_comes_unasked_or_is_missed(simulators: tuple[str, str], tmp_path: Path) -> None:

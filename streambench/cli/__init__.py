@@ -22,6 +22,7 @@ from streambench.cli.export import export
 from streambench.cli.init import init
 from streambench.cli.models import models
 from streambench.cli.plan import plan
+from streambench.cli.plot import plot
 from streambench.cli.report import report
 from streambench.cli.resume import resume
 from streambench.cli.run import run
@@ -54,6 +55,7 @@ commands.add_command(check)
 commands.add_command(trend)
 commands.add_command(show)
 commands.add_command(report)
+commands.add_command(plot)
 commands.add_command(export)
 commands.add_command(chat)
 commands.add_command(simulate)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import page, telemetry
+from streambench.cli import gate, page, telemetry
 from streambench.cli.places import CONFIG, RUN
 from streambench.errors import ResultsError
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
 @page.option
+@gate.options_at_end
 @telemetry.options
 def resume(
     results: Path,
@@ -40,6 +41,8 @@ def resume(
     quiet: bool,
     as_json: bool,
     no_report: bool,
+    undecided: str | None,
+    junit: Path | None,
     **flags: str | None,
 ) -> int:
     """Send what is missing of the run in RESULTS, and append it there.
@@ -52,9 +55,11 @@ def resume(
     from streambench.cli import session
     from streambench.results import Journal
 
+    gate.check_place(junit)
     with Journal.reopen(results) as journal:
         measured, prepared = _go_on(journal, config_file, overrides, flags, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)
+    ending = session.Ending(quiet, as_json, not no_report, undecided, junit)
+    return session.finish(measured, prepared, ending)
 
 
 def _go_on(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streambench.cli import page, telemetry
+from streambench.cli import gate, page, telemetry
 from streambench.cli.places import CONFIG, OVERRIDES
 
 
@@ -18,6 +18,7 @@ from streambench.cli.places import CONFIG, OVERRIDES
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
 @click.option("--no-discovery", is_flag=True, help="Do not ask the gateways what they offer; as `discovery: false`.")
 @page.option
+@gate.options_at_end
 @telemetry.options
 def run(
     config_file: Path,
@@ -28,6 +29,8 @@ def run(
     as_json: bool,
     no_discovery: bool,
     no_report: bool,
+    undecided: str | None,
+    junit: Path | None,
     **flags: str | None,
 ) -> int:
     """Measure the models of CONFIG, interleaved, and write a results folder.
@@ -39,6 +42,7 @@ def run(
     from streambench.config import load_config
     from streambench.resume import origin_of
 
+    gate.check_place(junit)
     overrides = (*overrides, "discovery=false") if no_discovery else overrides
     config = load_config(config_file, overrides, output)
     with session.serving(config) as base_urls:
@@ -49,4 +53,5 @@ def run(
         prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
         origin = origin_of(config_file, overrides, config.secrets)
         measured = session.measure(config, plan, origin, base_urls=base_urls, prepared=prepared, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)
+    ending = session.Ending(quiet, as_json, not no_report, undecided, junit)
+    return session.finish(measured, prepared, ending)

@@ -39,12 +39,14 @@ from streambench.config.values import (
     seconds,
     size,
     streaming,
+    trace_url,
 )
 from streambench.documents import KeyPath
 from streambench.headers import added_name, header_name, header_value
 from streambench.records import Phase
 from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
+from streambench.trace_ids import LINK
 
 YEAR_S = 366 * 86_400
 
@@ -66,6 +68,7 @@ Label = Annotated[str, AfterValidator(label)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
+TraceUrl = Annotated[str, AfterValidator(trace_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
 Streaming = Annotated[tuple[bool, ...], BeforeValidator(streaming)]
 """Streams, whole answers, or both: one or two of true and false."""
@@ -390,6 +393,8 @@ class Telemetry(Frozen):
     metric_names: Literal["operation", "inference", "both"] = Field(
         default="operation", description="operation, inference, both"
     )
+    trace_url: TraceUrl | None = Field(default=None, description=LINK)
+    """Where a trace can be looked at; the page links each request there."""
     required: bool = Field(default=False, description=_SWITCH)
     """Whether a run without a working endpoint is refused."""
     deadline: Seconds = Field(default=10.0, description=_SECONDS)

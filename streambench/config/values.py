@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streambench.documents import duration_s, nearest
+from streambench.trace_ids import why_no_link
 
 MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
@@ -128,6 +129,14 @@ def otlp_url(text: str) -> str:
     for path in _SIGNAL_PATHS:
         if urlsplit(text).path.rstrip("/").endswith(path):
             raise ValueError(f"must end before {path}, which is added to it")
+    return text
+
+
+def trace_url(text: str) -> str:
+    """A pattern for links to traces, with `{trace_id}` in it."""
+    why = why_no_link(text)
+    if why is not None:
+        raise ValueError(why)
     return text
 
 

@@ -92,7 +92,7 @@ def _times(cost: float, cheapest: float) -> str:
 def _sessions(bills: Mapping[str, Cost]) -> str:
     order = sorted(bills, key=lambda name: bills[name].per_session or 0.0)
     told = [f"{usd(bills[name].per_session)} USD of {name}" for name in order[:TOLD]]
-    return f"A whole conversation took {', '.join(told)} on average."
+    return f"A conversation, as far as it came, took {', '.join(told)} on average."
 
 
 def _failures(bills: Mapping[str, Cost]) -> str:

@@ -86,6 +86,8 @@ def _sources(found: Forecast) -> Iterator[str]:
         yield f"Counts of {whose}, with the shortest and the longest in brackets."
     if len(measured) < len(found.models):
         yield "Tokens in are estimated, four characters each, without what a template or an image adds."
+        if found.turns:
+            yield "A turn of a conversation counts with all that the suite says in it, without the answers sent back."
         if any(model.output_tokens.high is None for model in found.models):
             yield "Tokens out are unknown without max_tokens: --like RESULTS takes those of an earlier run."
 

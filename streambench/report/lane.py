@@ -38,7 +38,7 @@ def _head(header: RunHeader, attempts: Sequence[AttemptRecord]) -> Iterator[str]
     warmup = ", warm-up" if ticket.phase == "warmup" else ""
     told = f"{_short(ticket.model)}{simulated} by gateway {_short(ticket.gateway)}{_asked(attempts[-1])}"
     yield f"Request {ticket.seq}{warmup}: {told}"
-    session = f", session {_short(ticket.session_id)} turn {ticket.turn}" if ticket.session_id else ""
+    session = f", session {_short(ticket.session_id)} turn {ticket.turn + 1}" if ticket.session_id else ""
     yield f"Prompt {_short(ticket.prompt_id)}, repeat {ticket.repeat}{session}, of run {_short(header.run_id)}"
 
 

@@ -85,8 +85,8 @@ def whole_response(answer: Answer) -> Json:
     status = "incomplete" if answer.finish in _ENDS else "completed"
     details = {"reason": _ENDS[answer.finish]} if status == "incomplete" else None
     output = [
-        _item(answer, place, kind, "".join(piece.text for _, piece in pieces), "completed")
-        for place, (kind, pieces) in enumerate(_runs(answer))
+        _item(answer, place, pieces[0][1], "".join(piece.text for _, piece in pieces), "completed")
+        for place, (_, pieces) in enumerate(_runs(answer))
     ]
     return {**_response(answer, status), "incomplete_details": details, "output": output, "usage": _usage(answer)}
 
@@ -103,14 +103,14 @@ def _opening(answer: Answer, role_ns: int) -> Iterator[Told]:
 def _runs(answer: Answer) -> list[tuple[str, list[tuple[int, Piece]]]]:
     """The pieces of each item, with when they are due."""
     timed = zip(answer.at_ns, answer.pieces, strict=True)
-    return [(kind, list(run)) for kind, run in groupby(timed, key=lambda one: one[1].kind)]
+    return [(kind, list(run)) for (kind, _), run in groupby(timed, key=lambda one: (one[1].kind, one[1].call))]
 
 
 def _item_events(answer: Answer, place: int, kind: str, pieces: list[tuple[int, Piece]]) -> Iterator[Told]:
     first_ns, last_ns = pieces[0][0], pieces[-1][0]
     text = "".join(piece.text for _, piece in pieces)
     at = {"item_id": _item_id(answer, place), "output_index": place}
-    added = {"output_index": place, "item": _item(answer, place, kind, "", "in_progress")}
+    added = {"output_index": place, "item": _item(answer, place, pieces[0][1], "", "in_progress")}
     yield ("r" if kind == "c" else "f" if kind == "f" else "o"), "response.output_item.added", added, first_ns
     name, part_name, part_at, done = _FORMS[kind]
     if part_name:
@@ -122,7 +122,7 @@ def _item_events(answer: Answer, place: int, kind: str, pieces: list[tuple[int, 
     yield "o", f"{name}.done", {**at, **part_at, done: text}, last_ns
     if part_name:
         yield "o", f"{part_name}.done", {**at, **part_at, "part": _part(kind, text)}, last_ns
-    ended = {"output_index": place, "item": _item(answer, place, kind, text, "completed")}
+    ended = {"output_index": place, "item": _item(answer, place, pieces[0][1], text, "completed")}
     yield "o", "response.output_item.done", ended, last_ns
 
 
@@ -142,14 +142,16 @@ def _summary(text: str) -> Json:
     return {"type": "summary_text", "text": text}
 
 
-def _item(answer: Answer, place: int, kind: str, text: str, status: str) -> Json:
+def _item(answer: Answer, place: int, first: Piece, text: str, status: str) -> Json:
+    """The item that begins with this piece."""
+    kind = first.kind
     item: Json = {"id": _item_id(answer, place), "type": _ITEMS[kind], "status": status}
     if kind == "c":
         return {**item, "role": "assistant", "content": [_part(kind, text)] if text else []}
     if kind == "t":
         return {**item, "summary": [_summary(text)] if text else []}
-    call_id = f"call_{answer.request_id.replace('-', '')[:24]}"
-    return {**item, "call_id": call_id, "name": answer.tool_name, "arguments": text}
+    call_id = f"call_{answer.request_id.replace('-', '')[:22]}{first.call:02}"
+    return {**item, "call_id": call_id, "name": answer.tool_names[first.call], "arguments": text}
 
 
 def _item_id(answer: Answer, place: int) -> str:

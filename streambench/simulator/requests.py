@@ -93,6 +93,9 @@ class ResponseRequest(msgspec.Struct):
     max_output_tokens: int | None = None
     tools: list[Json] | None = None
     tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    reasoning: Any = None
+    text: Any = None
 
 
 _decoder = msgspec.json.Decoder(ChatRequest)
@@ -134,10 +137,18 @@ def parse_response(body: bytes) -> ChatRequest:
             max_tokens=asked.max_output_tokens,
             tools=tools or None,
             tool_choice=choice,
+            parallel_tool_calls=asked.parallel_tool_calls,
+            response_format=_as_response_format(asked.text),
+            reasoning=asked.reasoning,
             api="responses",
         ),
         "input",
     )
+
+
+def _as_response_format(text: Any) -> Any:
+    stated = text.get("format") if isinstance(text, dict) else None
+    return {**stated, "json_schema": stated} if isinstance(stated, dict) else None
 
 
 def _as_message(item: Json) -> Json:
