@@ -28,6 +28,13 @@ _PROMPT = {
                 "system": {"type": "string", "description": "the system's message"},
                 "tags": {"type": "array", "items": {"type": "string"}},
                 "params": {"type": "object", "description": "request parameters; they win over the model's"},
+                "images": {"type": "array", "description": "beside text: files or URLs"},
+                "rows": {
+                    "type": ["string", "array"],
+                    "description": "a table's file, or rows: a prompt for each, by {{name}}",
+                },
+                "synthetic": {"type": "object", "description": "words of a wanted length: tokens, count, seed, ..."},
+                "headers": {"type": "object", "description": "of its requests; they win over the model's"},
             },
         },
     ],
@@ -41,6 +48,7 @@ _SUITE = {
             "properties": {
                 "name": {"type": "string"},
                 "description": {"type": "string"},
+                "rows": {"type": ["string", "array"], "description": "a table for each prompt that uses it"},
                 "prompts": {"type": "array", "items": {"$ref": "#/$defs/Prompt"}},
             },
         },
