@@ -22,7 +22,7 @@ help:
 	@echo "make demo    install into $(VENV), then compare simulated models: no key, no network"
 	@echo "make test    the whole suite, real servers included"
 	@echo "make check   lint, format, types, generated docs"
-	@echo "make docs    write docs/cli.md and docs/glossary.md anew"
+	@echo "make docs    write the pages in docs/ and configs/schema.json that come from the code"
 	@echo "make screenshot  take the README's picture of the page anew; needs chromium"
 	@echo "make fuzz    search ten minutes for bytes that break the stream reader; installs the extra: fuzz"
 	@echo "make real-stack   serve a small real model behind LiteLLM, for configs/local-models.yaml; Ctrl-C stops it"

@@ -19,6 +19,7 @@ from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
 from streambench.json_answers import JsonForm
+from streambench.money import COST_HEADERS
 from streambench.prompt_mask import PromptMask
 from streambench.records import Asked, AttemptRecord, Failure, Ticket, ToolCall
 from streambench.secrets import Secrets
@@ -45,6 +46,7 @@ HEADERS_KEPT = (
     "cf-ray",
     "x-cache",
     "llm_provider-retry-after",
+    *COST_HEADERS,
 )
 """By whole name; the prefixes below keep request ids, rate limits and what gateways say of cost and provider."""
 PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm-response-cost", "x-litellm-model-id",

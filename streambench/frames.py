@@ -31,6 +31,7 @@ from streambench.metrics import (
     reasoning_chars,
     streamed_tokens,
 )
+from streambench.money import price_in, priced_usd, stated_usd
 from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
 
 Frame: TypeAlias = pd.DataFrame
@@ -73,6 +74,17 @@ def _findings(record: AttemptRecord, header: RunHeader) -> list[str]:
 @of_the_last
 def _thresholds(header: RunHeader) -> Thresholds:
     return thresholds_of(header.config)
+
+
+def _cost_usd(record: AttemptRecord, header: RunHeader) -> float | None:
+    return priced_usd(record, price_in(header.config, record.ticket.model))
+
+
+def _per_1k(record: AttemptRecord, header: RunHeader) -> float | None:
+    """By price where there is one, else as stated."""
+    price, output = price_in(header.config, record.ticket.model), record.usage and record.usage.output
+    cost = stated_usd(record) if price is None else priced_usd(record, price)
+    return 1000 * cost / output if cost is not None and output else None
 
 
 def _started_wall_ns(record: AttemptRecord, header: RunHeader) -> int:
@@ -153,7 +165,9 @@ ATTEMPT_COLUMNS: tuple[Column, ...] = (
     _part("usage", "cached", "Int64", "cached_tokens"),
     _part("usage", "total", "Int64", "total_tokens"),
     _part("usage", "source", "category", "usage_source"),
-    _part("usage", "cost_usd", "float64", "stated_cost_usd"),
+    Column("cost_usd", "float64", lambda record, header: _cost_usd(record, header)),
+    Column("cost_stated_usd", "float64", lambda record, _: stated_usd(record)),
+    Column("cost_usd_per_1k_output_tok", "float64", lambda record, header: _per_1k(record, header)),
     _fact("usage_refused", "boolean"),
     _part("asked", "effort", "string", "effort"),
     _part("asked", "tools", "Int64", "tools_declared"),
@@ -195,8 +209,9 @@ def attempts_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame
 def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame:
     """One row a request (the attempts of one phase and seq), by seq: its last attempt's columns, and two more.
 
-    `attempts` is how many tries it took; `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed
-    run the first of the last part: the time between two parts is no gateway's.
+    Its `cost_usd` and `cost_stated_usd` are of all its attempts together. `attempts` is how many tries it took;
+    `ttft_with_retries_ms` counts TTFT from the first try's start, in a resumed run the first of the last part: the
+    time between two parts is no gateway's.
     """
     attempts = attempts_frame(in_one_part(records), header).sort_values(["phase", "seq", "attempt"], kind="stable")
     tries = attempts.groupby(["phase", "seq"], observed=True, sort=False)
@@ -205,6 +220,8 @@ def requests_frame(records: Iterable[AttemptRecord], header: RunHeader) -> Frame
         attempts=tries["attempt"].transform("size").astype("Int64"),
         first_start_at_ns=of_one_part["start_at_ns"].transform("first"),
     )
+    for cost in ("cost_usd", "cost_stated_usd"):  # of all its tries; unknown where one's is
+        attempts[cost] = tries[cost].transform("sum").where(tries[cost].transform("count") == attempts["attempts"])
     last = attempts.drop_duplicates(["phase", "seq"], keep="last").reset_index(drop=True)
     lost = (last["start_at_ns"] - last["first_start_at_ns"]).astype("float64") / NS_PER_MS
     return last.assign(ttft_with_retries_ms=last["ttft_ms"] + lost).drop(columns=["attempt", "first_start_at_ns"])

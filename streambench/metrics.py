@@ -58,14 +58,6 @@ class Metric:
         return found / NS_PER_MS if self.unit == "ms" else found
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """USD per million tokens."""
-
-    input: float
-    output: float
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -184,14 +176,6 @@ def reasoning_chars(record: AttemptRecord) -> int:
 def parallel_calls(record: AttemptRecord) -> int:
     """Tool calls of the choice that had the most of them."""
     return max(Counter(call.choice for call in record.tool_calls).values(), default=0)
-
-
-def cost_usd(record: AttemptRecord, price: Price) -> float | None:
-    """Tokens times price; None where a count is unknown. What a gateway states (`usage.cost_usd`) is kept apart."""
-    usage = record.usage
-    if usage is None or usage.input is None or usage.output is None:
-        return None
-    return (usage.input * price.input + usage.output * price.output) / 1_000_000
 
 
 def _first_chunk(record: AttemptRecord) -> int | None:

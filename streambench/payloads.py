@@ -120,7 +120,7 @@ def read_usage(plain: dict[str, Any]) -> Usage | None:
         total=_count(plain, "total_tokens"),
         reasoning=_count(output_details, "reasoning_tokens"),
         cached=first_of(_count(prompt_details, "cached_tokens"), _count(plain, "prompt_cache_hit_tokens")),
-        cost_usd=_number(plain.get("cost")),
+        cost_usd=_cost(plain),
         source="gateway",
     )
     return None if usage.input is None and usage.output is None and usage.total is None else usage
@@ -134,8 +134,15 @@ def _count(plain: dict[str, Any], *keys: str) -> int | None:
     return None
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER:
+def _cost(plain: dict[str, Any]) -> float | None:
+    """USD: as a number (OpenRouter, LiteLLM), under another name (LLM Gateway) or as a sum of parts (Perplexity)."""
+    cost = plain.get("cost")
+    stated = map(_amount, (cost, dict_of(cost).get("total_cost"), plain.get("cost_usd_total")))
+    return next((usd for usd in stated if usd is not None), None)
+
+
+def _amount(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LARGEST_NUMBER:
         return float(value)
     return None
 

@@ -37,6 +37,8 @@ class Policy:
     """Whether who sends this waits for its record before going on, rather than only for a quiet wire."""
     may_send: Callable[[Ticket], bool] = lambda _: True
     """Asked right before each attempt; what may not be sent is dropped."""
+    must_wait: Callable[[Ticket], bool] = lambda _: False
+    """Whether it may be sent only once something has landed. Asked anew after each record; the wait is queue time."""
     held_until: Callable[[Ticket], int] = lambda _: 0
     """The monotonic instant before which this must not be sent. The wait is queue time."""
     think_s: Callable[[Ticket], float] = lambda _: 0.0
@@ -130,6 +132,7 @@ class Runner:
         self._policy = policy or Policy()
         self._stopped: Stop | None = None
         self._stopping = asyncio.Event()
+        self._recorded = asyncio.Event()
         self._under_way: set[Armed] = set()
         self._broken_off = 0
 
@@ -208,6 +211,8 @@ class Runner:
             record = await each.armed.record()
             for sink in self._sinks:
                 sink(record)
+            self._recorded.set()
+            self._recorded = asyncio.Event()
             self._broken_off += record.failure is not None and record.failure.kind == "cancelled"
             if each.taken is None:
                 self._on_end(record)
@@ -278,9 +283,15 @@ class Runner:
             gates = await self._pass_gates(ticket)
             if gates is None:
                 return None
-            if held_until(ticket) <= self._clock.now_ns():
+            if self._policy.must_wait(ticket):
+                leave(gates)
+                waited = True
+                if not await self._unless_stopped(asyncio.create_task(self._recorded.wait())):
+                    return None
+            elif held_until(ticket) <= self._clock.now_ns():
                 break
-            leave(gates)
+            else:
+                leave(gates)
         if not self._policy.may_send(ticket):
             leave(gates)
             return None

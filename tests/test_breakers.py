@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streambench.breakers import (
+    Amount,
     Budget,
     Rules,
     Tally,
     Trip,
+    Worst,
+    must_wait,
     out_of_time,
     refused_key,
     set_aside,
@@ -21,7 +24,7 @@ from streambench.breakers import (
     spent_before,
     too_many_failed,
 )
-from streambench.metrics import Price
+from streambench.money import Price
 from streambench.records import AttemptRecord, Failure, Usage
 from streambench.testing import make_record
 
@@ -178,29 +181,66 @@ def test_a_budget_of_tokens_counts_input_and_output() -> None:
     assert told(Budget(tokens=300), tally) == "the budget of 300 tokens is spent: 300 so far"
 
 
-def test_what_is_in_flight_counts_as_the_models_mean() -> None:
-    """alpha: (150 + 250) / 2 = 200 each, two in flight: 400. beta: 50, one in flight. 450 spent, 450 in flight."""
-    done = over(used(), used(200, 50), used(30, 20, model="beta"))
-    tally = in_flight(done, "alpha", "alpha", "beta")
-    assert tally.tokens() == (450, 450)
-    assert told(Budget(tokens=900), tally) == "the budget of 900 tokens is spent: 450 so far, and about 450 in flight"
-    assert told(Budget(tokens=901), tally) is None
+def held(*worsts: Worst, after: Tally | None = None) -> Tally:
+    """One in flight for each."""
+    tally = after or Tally()
+    for worst in worsts:
+        tally = tally.fired(make_record().ticket, worst)
+    return tally
 
 
-def test_of_a_model_without_a_mean_the_others_mean_is_taken() -> None:
-    """beta has not been answered yet: as alpha's 150."""
-    assert in_flight(over(used()), "beta").tokens() == (150, 150)
+def test_what_is_in_flight_counts_at_its_worst() -> None:
+    """150 spent, 2 x 200 in flight, and 250 for the next: 800."""
+    tally = held(Worst(200), Worst(200), after=over(used()))
+    assert spent(Budget(tokens=800), tally, Worst(250)) is None
+    trip = spent(Budget(tokens=799), tally, Worst(250))
+    assert trip is not None
+    assert trip.reason == (
+        "the budget of 799 tokens is spent: 150 so far, up to 400 in flight, and the next request may take 250"
+    )
 
 
-def test_without_any_mean_nothing_is_guessed() -> None:
-    """The first requests of a run: as many as there are lanes go out."""
-    assert in_flight(Tally(), "alpha", "beta").tokens() == (0, 0)
+def test_what_is_assumed_of_the_next_request_is_told() -> None:
+    """Nothing bounds its output."""
+    trip = spent(Budget(usd=1.0), Tally(), Worst(10, 2.0, "so it is guessed"))
+    assert trip is not None
+    assert trip.reason == "the budget of 1 USD is spent: 0 so far, and the next request may take 2 (so it is guessed)"
 
 
-def test_text_without_usage_counts_as_the_mean() -> None:
-    """A stream that broke off was generated and will be billed; a refused one was not."""
+def test_spent_to_the_last_is_not_passed() -> None:
+    """0.1 ten times is no more than 1, whatever binary says; and then nothing is left."""
+    tally = over(*[used(cost_usd=0.1)] * 9)
+    assert spent(Budget(usd=1.0), tally, Worst(1, 0.1)) is None
+    assert spent(Budget(usd=1.0), over(*[used(cost_usd=0.1)] * 10)) is not None
+
+
+def test_a_request_waits_where_it_may_fit_once_others_have_landed() -> None:
+    """150 of 400 spent, 200 in flight: one of 200 fits if those take 50 or less. One of 300 never does."""
+    tally = held(Worst(200), after=over(used()))
+    assert must_wait(Budget(tokens=400), tally, Worst(200))
+    assert not must_wait(Budget(tokens=400), tally, Worst(300))
+    assert not must_wait(Budget(tokens=600), tally, Worst(200))
+    assert not must_wait(Budget(), tally, Worst(200))
+
+
+def test_one_of_which_nothing_is_known_goes_alone() -> None:
+    """Neither max_tokens nor an answer bounds it."""
+    assert must_wait(Budget(tokens=10_000), held(Worst(1)), Worst(blind=True))
+    assert not must_wait(Budget(tokens=10_000), Tally(), Worst(blind=True))
+
+
+def test_text_without_usage_counts_at_its_worst() -> None:
+    """A stream that broke off was generated and will be billed; a refused one was not. 150 + 90."""
+    tally = over(used(), http(500))
     cut = make_record(finish_reason=None, usage=None)
-    assert over(used(), cut, http(500)).tokens() == (300, 0)
+    after = tally.fired(cut.ticket, Worst(90)).landed(cut, PRICE, Worst(90))
+    assert (after.spent.tokens, after.held.tokens) == (240, 0)
+
+
+def test_silence_may_be_billed_too() -> None:
+    """A request that timed out before its first chunk may have been answered all the same."""
+    record = failed()
+    assert Tally().recorded(record, PRICE, Worst(90, 0.5)).spent == Amount(90, 0.5)
 
 
 def test_a_budget_in_dollars_is_priced() -> None:
@@ -212,7 +252,7 @@ def test_a_budget_in_dollars_is_priced() -> None:
 
 def test_a_stated_cost_wins_over_the_price() -> None:
     """The gateway knows better."""
-    assert over(used(cost_usd=0.25)).usd() == (0.25, 0)
+    assert over(used(cost_usd=0.25)).spent.usd == 0.25
 
 
 def test_time_is_told() -> None:
@@ -254,12 +294,11 @@ def test_no_budget_is_never_spent() -> None:
 
 @given(st.lists(st.sampled_from(["ok", "cut", "refused"]), max_size=30))
 def test_what_landed_is_not_in_flight(ends: list[str]) -> None:
-    """However it ended: spent grows with each that generated, and nothing is left over."""
+    """However it ended: spent grows with each that may be billed, and nothing is left over."""
     records = {"ok": used(), "cut": make_record(usage=None, finish_reason=None), "refused": http(503)}
-    tally = over(*(records[end] for end in ends))
-    assert tally.account("alpha").in_flight == 0
-    assert tally.sent == tally.ended == len(ends)
-    billed = len([end for end in ends if end != "refused"]) if "ok" in ends else 0
-    tokens, under_way = tally.tokens()
-    assert tokens == pytest.approx(150 * billed)
-    assert under_way == 0
+    tally = Tally()
+    for end in ends:
+        tally = tally.recorded(records[end], PRICE, Worst(150, 0.1))
+    assert (tally.in_flight, tally.account("alpha").in_flight, tally.held) == (0, 0, Amount())
+    assert tally.sent == len(ends)
+    assert tally.spent.tokens == 150 * len([end for end in ends if end != "refused"])

@@ -9,10 +9,8 @@ import pytest
 from streambench.metrics import (
     METRICS,
     Metric,
-    Price,
     answer_tokens,
     chunk_gaps,
-    cost_usd,
     glossary_markdown,
     hidden_tokens,
     parallel_calls,
@@ -262,18 +260,6 @@ def test_a_plain_connection_without_tls_has_a_connect_time() -> None:
 
 
 # --- cost
-
-
-def test_cost_is_tokens_times_price() -> None:
-    """1,000 x 0.27 / 1e6 + 200 x 1.10 / 1e6 = 0.00027 + 0.00022."""
-    record = make_record(usage=Usage(input=1_000, output=200, source="gateway"))
-    assert cost_usd(record, Price(input=0.27, output=1.10)) == pytest.approx(0.00049)
-
-
-@pytest.mark.parametrize("usage", [None, Usage(input=5), Usage(output=5)])
-def test_cost_without_both_counts_is_unknown(usage: Usage | None) -> None:
-    """Half a bill would look like a cheap model."""
-    assert cost_usd(make_record(usage=usage), Price(input=1, output=1)) is None
 
 
 # --- glossary

@@ -402,7 +402,7 @@ def test_a_budget_of_requests_is_kept_to_the_request(play: Play) -> None:
 
 def test_a_budget_of_tokens_counts_what_is_in_flight(play: Play) -> None:
     """50 tokens each. One lane, 200: four, and never a fifth, as each is counted from the moment it is sent."""
-    ended = play(one_by_one([streamed(USED)]), prompts=9, budget={"tokens": 200})
+    ended = play(one_by_one([streamed(USED)]), prompts=1, repeats=9, budget={"tokens": 200})
     assert ended.run.end is not None
     assert ended.run.end.status == "budget"
     assert (ended.run.end.reason or "").startswith("the budget of 200 tokens is spent: ")
@@ -410,12 +410,30 @@ def test_a_budget_of_tokens_counts_what_is_in_flight(play: Play) -> None:
 
 
 def test_a_budget_in_dollars_goes_by_price(play: Play) -> None:
-    """10 in at 1 and 40 out at 10 per million: 0.00041 each; 0.0008 is spent with the second."""
+    """10 in at 1 and 40 out at 10 per million: 0.00041 each; a second like it would pass 0.0008."""
     model = {"model": "m", "price": {"input": 1, "output": 10}}
-    ended = play(one_by_one([streamed(USED)]), model, prompts=9, budget={"usd": 0.0008})
+    ended = play(one_by_one([streamed(USED)]), model, prompts=1, repeats=9, budget={"usd": 0.0008})
     assert ended.run.end is not None
     assert ended.run.end.status == "budget"
-    assert len(ended.run.records) == 2
+    assert ended.run.end.reason == (
+        "the budget of 0.0008 USD is spent: 0.00041 so far, and the next request may take 0.00041 "
+        "(no max_tokens bounds its output, so it is taken for the largest of m so far)"
+    )
+    assert len(ended.run.records) == 1
+
+
+def test_a_budget_is_never_passed_by_what_is_in_flight(play: Play) -> None:
+    """Eight lanes, and each answer takes all its max_tokens: 10 + 40 = 50 tokens. 420 is enough for eight of them, and
+    a request of which no answer is known is held for at its bytes, so some lanes wait for others to land."""
+    model = {"model": "m", "params": {"max_tokens": 40}, "price": {"input": 1, "output": 10}}
+    load = {"mode": "closed", "concurrency": 8}
+    ended = play(one_by_one([streamed(USED)]), model, prompts=20, load=load, budget={"tokens": 420})
+    taken = [record.usage.input + record.usage.output for record in ended.run.records if record.usage]  # type: ignore[operator]
+    assert sum(taken) <= 420
+    assert len(ended.run.records) == len(taken)
+    assert len(taken) >= 5  # 7 as soon as one lane waits for the others
+    assert ended.run.end is not None
+    assert ended.run.end.status == "budget"
 
 
 def test_a_retry_that_the_budget_denies_leaves_the_run_incomplete(play: Play) -> None:

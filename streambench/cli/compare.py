@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate
+from streambench.cli.places import RUN
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("new", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("base", type=RUN)
+@click.argument("new", nargs=-1, required=True, type=RUN)
 @click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal")
 @click.option("--force", is_flag=True, help="Compare runs that are not alike; the output says how they differ.")
 @gate.html

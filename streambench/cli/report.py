@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from streambench.cli import gate, page
+from streambench.cli.places import RUN
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ TOGETHER = "together.html"
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=RUN)
 @click.option(
     "--output",
     "-o",
@@ -62,42 +63,50 @@ def report(
     With --together it is one page, where `MODEL @ RUN` is a model of its own, paired with the others by prompt; what is
     unlike in the runs is said. Also of a run that was killed, or still goes on: its page says so.
     """
-    from streambench.report import check_trace_url, grouping, groups_terminal
+    from streambench.report import PAGE, check_trace_url
+    from streambench.results import load
 
     if output is not None and len(results) > 1 and not together:
         accepted = "one run, or --together"
         raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
     check_trace_url(trace_url)
-    for path, run, found in _together(results) if together else _each(results):
+    if together:
+        return _together(results, output, trace_url, groupings, markdown=markdown)
+    for folder in results:
+        run = load(folder)
         for warning in run.warnings:
             click.echo(f"warning: {warning}", err=True)
         if markdown:
-            _markdown(run, output, found, groupings)
+            _markdown(run, output, groupings)
         else:
-            shown = page.told(run, output or path, trace_url, found)
-            for by in groupings:
-                gate.say(f"\n{groups_terminal(grouping(run, shown, by), gate.width())}")
+            _shown(run, page.told(run, output or folder / PAGE, trace_url), groupings)
     return 0
 
 
-def _each(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board | None]]:
-    """Every run, and where its page goes."""
-    from streambench.report import PAGE
-    from streambench.results import load
+def _shown(run: Run, found: Board, groupings: Sequence[By]) -> None:
+    from streambench.report import grouping, groups_terminal
 
-    for folder in folders:
-        yield folder / PAGE, load(folder), None
+    for by in groupings:
+        gate.say(f"\n{groups_terminal(grouping(run, found, by), gate.width())}")
 
 
-def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board]]:
-    """All runs as one."""
+def _together(
+    results: tuple[Path, ...], output: Path | None, trace_url: str | None, groupings: Sequence[By], *, markdown: bool
+) -> int:
     from streambench.report import board_together
     from streambench.results import load_several
 
-    yield Path(TOGETHER), *board_together(load_several(folders).runs)
+    run, found = board_together(load_several(results).runs)
+    for warning in run.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    if markdown:
+        _markdown(run, output, groupings, found)
+    else:
+        _shown(run, page.told(run, output or Path(TOGETHER), trace_url, found), groupings)
+    return 0
 
 
-def _markdown(run: Run, output: Path | None, found: Board | None, groupings: Sequence[By]) -> None:
+def _markdown(run: Run, output: Path | None, groupings: Sequence[By], found: Board | None = None) -> None:
     from streambench.report import board, grouping, groups_markdown, render_markdown
     from streambench.results import write_whole
 

@@ -32,32 +32,52 @@ def measure(
     origin: Origin,
     continued: Continued | None = None,
     *,
+    base_urls: Mapping[str, str],
     prepared: Prepared,
     quiet: bool,
 ) -> Measured:
-    """Sends the plan under the live view: as a new run, or as the next part of one."""
+    """Sends the plan under the live view: as a new run, or as the next part of one. Within `serving(config)`."""
     import asyncio
 
-    with _gateways(config) as base_urls:
-        from streambench import engines
-        from streambench.clock import MonotonicClock
-        from streambench.report import LiveView, Progress
+    from streambench import engines
+    from streambench.clock import MonotonicClock
+    from streambench.report import LiveView, Progress
 
-        progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
-        job = engines.Job(
-            config=config,
-            plan=plan,
-            base_urls=base_urls,
-            simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
-            watcher=progress,
-            on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
-            origin=origin,
-            continued=continued,
-            trace=prepared.trace,
-            telemetry=prepared.listener,
-        )
-        with LiveView(progress, quiet=quiet):
-            return asyncio.run(engines.measure(job))
+    progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
+    job = engines.Job(
+        config=config,
+        plan=plan,
+        base_urls=base_urls,
+        simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
+        watcher=progress,
+        on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
+        origin=origin,
+        continued=continued,
+        trace=prepared.trace,
+        telemetry=prepared.listener,
+    )
+    with LiveView(progress, quiet=quiet):
+        return asyncio.run(engines.measure(job))
+
+
+def discovered(config: Config, config_file: Path, base_urls: Mapping[str, str], *, quiet: bool) -> Config:
+    """The config with a name for every model, as its gateways offer them, and what is to be known of that said.
+
+    Raises ConfigError where a glob picks nothing.
+    """
+    import asyncio
+
+    from streambench.picking import gateways_to_ask, resolve
+
+    names = gateways_to_ask(config)
+    if not names:
+        return config
+    from streambench.discovery import ask
+
+    resolved = resolve(config, asyncio.run(ask(config, base_urls, names)), str(config_file))
+    for note in () if quiet else resolved.notes:
+        click.echo(note, err=True)
+    return resolved.config
 
 
 def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Trip | None = None) -> Measured:
@@ -133,15 +153,18 @@ def plan_of(config: Config, config_file: Path) -> Plan:
 
 
 @contextmanager
-def _gateways(config: Config) -> Iterator[Mapping[str, str]]:
-    """The address of each gateway; the embedded ones are started, and load while the SDK does."""
+def serving(config: Config, *, unused: bool = False) -> Iterator[Mapping[str, str]]:
+    """The address of each gateway; the embedded ones are started, and load while the SDK does.
+
+    `unused`: those too that no model is asked of.
+    """
     from streambench.simulator import SimulatorProcess
 
     with ExitStack() as started:
         simulators = {
             name: started.enter_context(SimulatorProcess(gateway.models, seed=config.seed))
             for name, gateway in config.gateways.items()
-            if gateway.models is not None and any(model.gateway == name for model in config.models)
+            if gateway.models is not None and (unused or any(model.gateway == name for model in config.models))
         }
         import streambench.engines  # noqa: F401  # half a second that the simulator's start can share
 

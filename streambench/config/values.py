@@ -17,6 +17,9 @@ MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
 """Statuses that the same request would get again."""
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
+DURATION_FORM = r"^\s*(\d+(\.\d+)?\s*(h|m|s|ms)\s*)+$"
+SIZE_FORM = r"^\s*\d+(\.\d+)?\s*([kKmMgG][iI]?)?[bB]\s*$"
+"""What `seconds` and `size` take, for the JSON Schema, whose patterns know no names."""
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
 _SDK_PATHS = ("/chat/completions", "/completions", "/responses", "/models")
@@ -56,6 +59,11 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def number_or_text(limits: dict[str, float], form: str) -> dict[str, Any]:
+    """The JSON Schema of a value that may be a number or a text of this form."""
+    return {"anyOf": [{"type": "number", **limits}, {"type": "string", "pattern": form}]}
+
+
 def retriable_status(status: int) -> int:
     if status in NEVER_RETRIED:
         raise ValueError("is never retried: the same request would fail again")
@@ -71,6 +79,11 @@ def label(text: str) -> str:
 
 def is_label(text: str) -> bool:
     return bool(text) and text == text.strip() and text.isprintable() and len(text) <= MAX_LABEL
+
+
+def is_glob(name: str) -> bool:
+    """Whether it stands for all names that match it."""
+    return any(sign in name for sign in "*?[")
 
 
 def folder(value: Any) -> Any:

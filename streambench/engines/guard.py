@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from streambench.breakers import (
+    NO_REQUEST,
     Budget,
     Rules,
     Tally,
     Trip,
+    Worst,
+    must_wait,
     out_of_time,
     refused_key,
     set_aside,
@@ -23,8 +26,9 @@ from streambench.breakers import (
 from streambench.clock import NS, Anchor
 from streambench.config import Config
 from streambench.health import judge
-from streambench.metrics import Price
-from streambench.records import AttemptRecord, Ticket
+from streambench.money import Price, price_of
+from streambench.records import AttemptRecord, Phase, Ticket
+from streambench.reserve import Reserves
 from streambench.resume import Continued
 from streambench.retries import Backoff, Pauses, RetryPolicy, draw_of
 from streambench.runner import Policy, Stop
@@ -66,7 +70,9 @@ class Guard:
         self._rules = rules(config)
         self._prices = _prices(config)
         self._left = continued.left if continued else None
-        self._tally = _spent_by(continued, self._prices) if continued else Tally()
+        self._reserves = Reserves(config, self._prices) if self._rules.budget.counts else None
+        self._held: dict[tuple[Phase, int], Worst] = {}
+        self._tally = _spent_by(continued, self._prices, self._reserves) if continued else Tally()
         self._pauses = pauses(config)
         self._waited: dict[str, _Waited] = {}
         self._aside: dict[str, str] = {}
@@ -76,7 +82,11 @@ class Guard:
     @property
     def policy(self) -> Policy:
         return Policy(
-            retry=self._retry, wants_record=self._wants_record, may_send=self._may_send, held_until=self._held_until
+            retry=self._retry,
+            wants_record=self._wants_record,
+            may_send=self._may_send,
+            must_wait=self._must_wait,
+            held_until=self._held_until,
         )
 
     @property
@@ -85,11 +95,15 @@ class Guard:
         return "; ".join(self._aside.values()) or None
 
     def fired(self, ticket: Ticket) -> None:
-        self._tally = self._tally.fired(ticket)
+        worst = self._held[ticket.phase, ticket.seq] = self._worst(ticket)
+        self._tally = self._tally.fired(ticket, worst)
 
     def attempt(self, record: AttemptRecord) -> None:
         """A sink: each attempt as it ends."""
-        self._tally = self._tally.landed(record, self._prices.get(record.ticket.model))
+        worst = self._held.pop((record.ticket.phase, record.ticket.seq), NO_REQUEST)
+        self._tally = self._tally.landed(record, self._prices.get(record.ticket.model), worst)
+        if self._reserves is not None:
+            self._reserves.learn(record)
         gateway = self._config.gateways[record.ticket.gateway]
         trip = refused_key(self._rules, record, gateway.api_key_source, has_key=gateway.api_key is not None)
         if trip is not None:
@@ -147,9 +161,21 @@ class Guard:
     def _may_send(self, ticket: Ticket) -> bool:
         if self.trip is not None or ticket.model in self._aside:
             return False
-        if trip := spent(self._rules.budget, self._tally):
+        next_one = self._worst(ticket)
+        if must_wait(self._rules.budget, self._tally, next_one):
+            return True  # it is asked again before it goes out
+        if trip := spent(self._rules.budget, self._tally, next_one):
             self._stop(trip)
         return self.trip is None
+
+    def _must_wait(self, ticket: Ticket) -> bool:
+        """So that a request is held back, not dropped, while what is in flight may yet leave room for it."""
+        if self.trip is not None:
+            return False
+        return must_wait(self._rules.budget, self._tally, self._worst(ticket))
+
+    def _worst(self, ticket: Ticket) -> Worst:
+        return NO_REQUEST if self._reserves is None else self._reserves.of(ticket)
 
     def _held_until(self, ticket: Ticket) -> int:
         until_ns = self._pauses.until_ns(ticket.gateway, ticket.model)
@@ -191,14 +217,21 @@ def _times(count: int) -> str:
 
 def spent_already(config: Config, continued: Continued) -> Trip | None:
     """Why nothing may be sent any more: the budget is the whole run's, and its earlier parts spent it."""
-    tally = _spent_by(continued, _prices(config))
-    return spent_before(rules(config).budget, tally, continued.took_ns / NS)
+    prices = _prices(config)
+    reserves = Reserves(config, prices)
+    tally = _spent_by(continued, prices, reserves)
+    plan = continued.left.plan
+    next_one = next((reserves.of(ticket) for ticket in (*plan.warmup, *plan.measure)), NO_REQUEST)
+    return spent_before(rules(config).budget, tally, continued.took_ns / NS, next_one)
 
 
-def _spent_by(continued: Continued, prices: Mapping[str, Price]) -> Tally:
+def _spent_by(continued: Continued, prices: Mapping[str, Price], reserves: Reserves | None) -> Tally:
     tally = Tally()
     for record in continued.records:
-        tally = tally.recorded(record, prices.get(record.ticket.model))
+        worst = NO_REQUEST if reserves is None else reserves.of(record.ticket)
+        tally = tally.recorded(record, prices.get(record.ticket.model), worst)
+        if reserves is not None:
+            reserves.learn(record)
     return tally
 
 
@@ -244,4 +277,5 @@ def _backoff(config: Config) -> Backoff:
 
 
 def _prices(config: Config) -> dict[str, Price]:
-    return {model.alias: Price(model.price.input, model.price.output) for model in config.models if model.price}
+    found = {model.alias: price_of(model.price.model_dump() if model.price else None) for model in config.models}
+    return {alias: price for alias, price in found.items() if price is not None}

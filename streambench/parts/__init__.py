@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from streambench.parts.conversations import conversations
+from streambench.parts.gateways import gateways
 from streambench.parts.json_form import json_form
+from streambench.parts.money import money
 from streambench.parts.part import Part
 from streambench.parts.reasoning import reasoning
 from streambench.parts.streaming import streaming
@@ -23,11 +25,13 @@ __all__ = ["PARTS", "Part", "parts_of"]
 
 
 PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (
+    gateways,
     conversations,
     streaming,
     reasoning,
     tools,
     json_form,
+    money,
 )
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""
 

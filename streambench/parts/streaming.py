@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from streambench.health import of_count
-from streambench.metrics import NS_PER_MS, Price
+from streambench.metrics import NS_PER_MS
 from streambench.parts.part import Part
 from streambench.stats import MIN_PROMPTS, Comparison, Estimate, compare, pairs_of, shown
 
@@ -29,7 +29,6 @@ class _Two:
 
     streams: Frame
     wholes: Frame
-    price: Price | None
     lag_ms: float | None
 
     def compared(self, of_streams: str, of_wholes: str) -> Comparison:
@@ -41,13 +40,13 @@ class _Two:
 
 def streaming(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     """One part for each model that was asked in both ways."""
-    for streamed, whole, entry in twins(run.header.config):
+    for streamed, whole in twins(run.header.config):
         if streamed in names and whole in names:
-            yield Part(f"What streaming buys, {names[streamed]}", " ".join(_told(_two(run, streamed, whole, entry))))
+            yield Part(f"What streaming buys, {names[streamed]}", " ".join(_told(_two(run, streamed, whole))))
 
 
-def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """The aliases of each model that is asked for streams and for whole answers, and its entry in the config."""
+def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The aliases of each model that is asked for streams and for whole answers."""
     wholes: dict[str, str] = {}
     entries = config.get("models", ())
     for entry in entries:
@@ -55,20 +54,19 @@ def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
             wholes.setdefault(_same(entry), str(entry["alias"]))
     for entry in entries:
         if entry.get("stream") is not False and _same(entry) in wholes:
-            yield str(entry["alias"]), wholes[_same(entry)], entry
+            yield str(entry["alias"]), wholes[_same(entry)]
 
 
 def _same(entry: Mapping[str, Any]) -> str:
     return json.dumps([entry.get(key) for key in _TWINS], sort_keys=True, default=str)
 
 
-def _two(run: Run, streamed: str, whole: str, entry: Mapping[str, Any]) -> _Two:
+def _two(run: Run, streamed: str, whole: str) -> _Two:
     fine = run.requests[(run.requests["outcome"] == "ok") & (run.requests["phase"] == "measure")]
-    price, lag_ns = entry.get("price"), run.end.client_lag_ns.get("p99") if run.end else None
+    lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
     return _Two(
         streams=fine[fine["model"] == streamed],
         wholes=fine[fine["model"] == whole],
-        price=Price(price["input"], price["output"]) if price else None,
         lag_ms=None if lag_ns is None else lag_ns / NS_PER_MS,
     )
 
@@ -127,19 +125,15 @@ def _usage(two: _Two) -> str:
 
 
 def _cost(two: _Two) -> str:
-    priced = [frame.assign(usd=_usd(frame, two.price)) for frame in (two.streams, two.wholes)]
+    priced = [frame.assign(usd=_usd(frame)) for frame in (two.streams, two.wholes)]
     pairs = pairs_of(priced[0], priced[1], "usd", ("streamed", "whole"))
     unknown = "is unknown, as no price is given and none was stated in both ways"
     return _alike(pairs.values_a, pairs.values_b, "cost", "{:.6g} USD", unknown=unknown)
 
 
-def _usd(frame: Frame, price: Price | None) -> Any:
-    """What the gateway says that each request cost; else its tokens times the price, where there is one."""
-    stated = frame["stated_cost_usd"].astype("float64")
-    if price is None:
-        return stated
-    tokens = [frame[column].astype("float64") for column in ("input_tokens", "output_tokens")]
-    return stated.fillna((tokens[0] * price.input + tokens[1] * price.output) / 1_000_000)
+def _usd(frame: Frame) -> Any:
+    """What the gateway says that each request cost; else by its price."""
+    return frame["cost_stated_usd"].astype("float64").fillna(frame["cost_usd"].astype("float64"))
 
 
 def _alike(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64], what: str, form: str, *, unknown: str) -> str:

@@ -15,7 +15,6 @@ from streambench.plots.text import listed, number, usd
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from streambench.frames import Frame
 
 PER = 1_000
 """Answers that the cost is given for."""
@@ -25,7 +24,7 @@ PER = 1_000
 def cost_speed(material: Material) -> Plate | str:
     """A mark for each model: USD per 1,000 `ok` answers (mean) over tokens a second (median, and the middle half).
 
-    Cost of an answer = (input tokens x price of input + output tokens x price of output) / 1,000,000 by the config's
+    Cost of an answer = the sum over kinds of tokens x their price / 1,000,000 + that of a request, by the config's
     price, else what the gateway stated. Models with neither, or without a known output speed, are left out.
     """
     if not len(material.ok):
@@ -67,25 +66,11 @@ def _costs(material: Material) -> dict[str, tuple[float, bool]]:
     found: dict[str, tuple[float, bool]] = {}
     for model in material.models:
         rows = material.ok[material.ok["model"] == model.name]
-        price = _price(material, model.name)
-        known = _priced(rows, price).dropna() if price else rows["stated_cost_usd"].dropna()
-        if not len(known):
-            known, price = rows["stated_cost_usd"].dropna(), None
-        if len(known):
-            found[model.name] = (float(known.mean()) * PER, price is None)
+        for column in ("cost_usd", "cost_stated_usd"):
+            known = rows[column].dropna()
+            if len(known) and model.name not in found:
+                found[model.name] = (float(known.mean()) * PER, column == "cost_stated_usd")
     return found
-
-
-def _priced(rows: Frame, price: Mapping[str, float]) -> Any:
-    """USD of each answer; NaN where a count is unknown."""
-    tokens = {part: rows[f"{part}_tokens"].astype("float64") for part in ("input", "output")}
-    return (tokens["input"] * price["input"] + tokens["output"] * price["output"]) / 1_000_000
-
-
-def _price(material: Material, name: str) -> Mapping[str, float] | None:
-    entries = material.header.config.get("models", ())
-    entry: Mapping[str, Any] = next((one for one in entries if name == str(one.get("alias") or one.get("model"))), {})
-    return entry.get("price") or None
 
 
 def _frontier(points: Mapping[str, tuple[float, float]]) -> list[str]:

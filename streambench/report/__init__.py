@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
+    from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
     from streambench.report.groups import grouping, groups_markdown, groups_terminal
     from streambench.report.html import write_html
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
+    from streambench.report.names import lines_of
     from streambench.report.page import PAGE, check_trace_url, render_page, write_page
     from streambench.report.runs_page import compared_html, trend_html
     from streambench.report.sentences import Line, headline
@@ -61,7 +63,9 @@ __all__ = [
     "inert",
     "junit_xml",
     "lane_text",
+    "lines_of",
     "markdown_text",
+    "plan_text",
     "render",
     "render_markdown",
     "render_page",
@@ -83,9 +87,11 @@ __all__ = [
 
 _HOMES = {
     "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
+    "forecasting": ("plan_text",),
     "grid": ("markdown_text",),
     "groups": ("grouping", "groups_markdown", "groups_terminal"),
     "lane": ("lane_text",),
+    "names": ("lines_of",),
     "standings": ("Board", "board"),
     "sentences": ("Line", "headline"),
     "markdown": ("render_markdown",),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from streambench.money import usd
 from streambench.report.names import safe
 from streambench.report.page import alerts, doubts_shown
 from streambench.report.sentences import headline
@@ -14,6 +15,12 @@ from streambench.report.tables import Cell, leaderboard, objective_text, usage_r
 
 if TYPE_CHECKING:
     from streambench.results import Run
+
+COSTS: Mapping[str, str] = {
+    "USD a request": "per_request",
+    "USD for 1,000 tokens out": "per_1k_output_tok",
+    "USD a conversation": "per_session",
+}
 
 _MEANT = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$])")
 _MENTION = re.compile(r"[@:](?=\w)")
@@ -36,12 +43,16 @@ def render_markdown(run: Run, found: Board | None = None) -> str:
 
 def _table(found: Board) -> str:
     shown = leaderboard(found, {})
-    heads = ["place", "model", "ok / all", *(column.head for column in COLUMNS), *(["cost, USD"] * shown["priced"])]
+    talked = any(row.model.cost_usd.sessions for row in found.rows)
+    money = {head: part for head, part in COSTS.items() if shown["priced"] and (talked or part != "per_session")}
+    costs = ["cost, USD", *money] if money else []
+    heads = ["place", "model", "ok / all", *(column.head for column in COLUMNS), *costs]
     rows = [heads, ["---:", "---", *["---:"] * (len(heads) - 2)]]
     for each in shown["rows"]:
         name = plain(each["row"].name) + (" (simulated)" if each["row"].model.simulated else "")
         cells = [each["ok"], *each["cells"], *([each["cost"]] if shown["priced"] else [])]
-        rows.append([plain(each["place"]), name, *(_cell(cell) for cell in cells)])
+        costs = [usd(getattr(each["row"].model.cost_usd, part)) for part in money.values()]
+        rows.append([plain(each["place"]), name, *(_cell(cell) for cell in cells), *costs])
     return "\n".join(_row(row) for row in rows)
 
 

@@ -73,6 +73,7 @@ def render_page(run: Run, found: Board | None = None, trace_url: str | None = No
         groupings=list(telling_groupings(run, found)),
         doubts=doubts_shown(run, found),
         usage=usage_rows(found, run),
+        sessions=any(row.model.cost_usd.per_session is not None for row in found.rows),
         objective=objective_text(run.header),
         explorer=picked,
         static=[_static(one, names) for one in picked.worst],

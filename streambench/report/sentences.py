@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from streambench import stats
 from streambench.findings import thresholds_of
+from streambench.money import usd
 from streambench.records import RunHeader
 from streambench.report.standings import Board, Row
-from streambench.report.text import usd
 from streambench.stats import Place, listed, percent
 
 
@@ -132,19 +132,19 @@ def _broke(row: Row) -> str:
 
 
 def _cost(board: Board) -> str:
-    """By the prices of the config, for what a request took on average."""
-    known = [
-        (row.model.cost_usd.priced / row.model.requests, row.name)
-        for row in board.rows
-        if row.model.cost_usd.priced is not None and not row.model.cost_usd.attempts_unpriced and row.model.requests
-    ]
+    """For what a request took on average, over those whose cost is known."""
+    costs = {row.name: row.model.cost_usd for row in board.rows}
+    known = [(cost.per_request, name) for name, cost in costs.items() if cost.per_request is not None]
     if len(known) < 2:
         return ""
     (low, cheapest), (high, dearest) = min(known), max(known)
     times = f", {high / low:.1f} times as much" if low > 0 else ""
+    stated = [name for _, name in known if costs[name].by == "gateway"]
+    by = "as the gateway states it" if len(stated) == len(known) else "by the prices of the config"
+    but = f" ({listed(stated)} as the gateway states it)" if 0 < len(stated) < len(known) else ""
     return (
         f"A request took {usd(low)} USD of {cheapest} on average, the least, and {usd(high)} USD of {dearest}{times}; "
-        "by the prices of the config, at the lengths that were answered."
+        f"{by}{but}, at the lengths that were answered, failed attempts included."
     )
 
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from streambench.bills import Cost, cost_of
 from streambench.clock import NS
 from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresholds_of
 from streambench.frames import mean_and_quantiles, model_order
 from streambench.health import OUTCOMES, Outcome, evidence, judge
-from streambench.metrics import METRICS, NS_PER_MS, Price, chunk_gaps, cost_usd
-from streambench.records import AttemptRecord, RunEnd, RunHeader, Usage, final_attempts
+from streambench.metrics import METRICS, NS_PER_MS, chunk_gaps
+from streambench.money import price_in, total
+from streambench.records import AttemptRecord, RunEnd, RunHeader, final_attempts
 from streambench.sessions import Counts, counts_of, sessions_of
 
 if TYPE_CHECKING:
@@ -54,18 +56,6 @@ class Tokens:
     output: int | None
     reasoning: int | None
     cached: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """USD over the measured attempts: by the config's price, and as the gateway stated it; None where neither did.
-
-    `attempts_unpriced` could not be priced although a price is known, so `priced` is a lower bound if it is not 0.
-    """
-
-    priced: float | None
-    stated: float | None
-    attempts_unpriced: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +216,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
         outcomes=_count_outcomes(outcome for _, outcome in requests),
         metrics={column: estimate(values) for column, values in _samples(fine).items()},
         usage=_tokens(measured),
-        cost_usd=_cost(measured, _price(entry)),
+        cost_usd=cost_of(measured, price_in(header.config, model)),
         left_out=len(requests) - len(fine),
         warmup=len(final_attempts(record for record in records if record.ticket.phase == "warmup")),
         gaps_unknown_share=_gaps_unknown_share(fine),
@@ -268,22 +258,11 @@ def _tokens(records: Sequence[AttemptRecord]) -> Tokens:
     return Tokens(
         attempts_known=len(known),
         attempts_unknown=len(records) - len(known),
-        input=_total(usage.input for usage in known),
-        output=_total(usage.output for usage in known),
-        reasoning=_total(usage.reasoning for usage in known),
-        cached=_total(usage.cached for usage in known),
+        input=total(usage.input for usage in known),
+        output=total(usage.output for usage in known),
+        reasoning=total(usage.reasoning for usage in known),
+        cached=total(usage.cached for usage in known),
     )
-
-
-def _cost(records: Sequence[AttemptRecord], price: Price | None) -> Cost:
-    priced = [cost_usd(record, price) for record in records] if price else []
-    stated = [(record.usage or Usage()).cost_usd for record in records]
-    return Cost(priced=_total(priced), stated=_total(stated), attempts_unpriced=priced.count(None))
-
-
-def _total(numbers: Iterable[Any]) -> Any:
-    known = [number for number in numbers if number is not None]
-    return sum(known) if known else None
 
 
 def _gaps_unknown_share(records: Iterable[AttemptRecord]) -> float | None:
@@ -320,11 +299,6 @@ def _count_findings(found: Iterable[Finding]) -> dict[str, int]:
 def _config_entry(header: RunHeader, model: str) -> Mapping[str, Any]:
     entries = header.config.get("models", ())
     return next((entry for entry in entries if model == (entry.get("alias") or entry.get("model"))), {})
-
-
-def _price(entry: Mapping[str, Any]) -> Price | None:
-    price = entry.get("price")
-    return Price(input=price["input"], output=price["output"]) if price else None
 
 
 def _measured_s(end: RunEnd | None) -> float | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from streambench import stats
 from streambench.assertions import AssertionTextError, parse_all
 from streambench.metrics import METRICS
+from streambench.money import usd
 from streambench.report.standings import COLUMNS, UNITS, Board, Row
-from streambench.report.text import DASH, number, usd
+from streambench.report.text import DASH, number
 from streambench.stats import Comparison, Estimate
 
 if TYPE_CHECKING:
@@ -170,6 +171,9 @@ def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
                 "unknown": f"{usage.attempts_unknown} of {row.model.attempts}",
                 "priced": _cost(row) if cost.priced is not None else Cell(DASH),
                 "stated": usd(cost.stated),
+                "per_request": usd(cost.per_request),
+                "per_1k": usd(cost.per_1k_output_tok),
+                "per_session": usd(cost.per_session),
                 "request_s": number(rates.request_s if rates else None),
                 "token_s": _token_rate(rates),
                 "good": share_cell(stats.share(int(good[mine].sum()), row.asked)),

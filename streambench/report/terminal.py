@@ -19,8 +19,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from streambench.money import usd
 from streambench.report.summary import NEEDED, Estimate, ModelSummary, Summary
-from streambench.report.text import DASH, inert, number, usd
+from streambench.report.text import DASH, inert, number
 
 if TYPE_CHECKING:
     from streambench.report.sentences import Line

@@ -42,17 +42,3 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours}:{minutes:02}:{whole % 60:02}"
     return f"{minutes}:{whole % 60:02}" if minutes else f"{whole} s"
-
-
-def usd(value: float | None) -> str:
-    """`12.34`, `0.0123`, `0.00000123`: three digits that count, for amounts that start far below a cent."""
-    if value is None:
-        return DASH
-    if value == 0 or value >= 1:
-        return f"{value:,.2f}"
-    return f"{value:.10f}"[: _first_digit(value) + 3].rstrip("0")
-
-
-def _first_digit(value: float) -> int:
-    text = f"{value:.10f}"
-    return next((at for at, char in enumerate(text) if char not in "0."), len(text))

@@ -28,7 +28,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import TOLD, digits, listed, percent, shown
+from streambench.stats.printing import TOLD, between, digits, listed, percent, rounded, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -68,6 +68,7 @@ __all__ = [
     "Throughput",
     "Typical",
     "Verdict",
+    "between",
     "change",
     "compare",
     "compare_all",
@@ -93,6 +94,7 @@ __all__ = [
     "pairs_of",
     "percent",
     "rank",
+    "rounded",
     "sample",
     "saturation",
     "share",

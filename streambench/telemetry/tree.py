@@ -14,6 +14,7 @@ from streambench.clock import NS, iso_utc
 from streambench.findings import findings, stalls
 from streambench.health import evidence, judge
 from streambench.metrics import METRICS, chunk_gaps, first_arrival_ns, last_arrival_ns
+from streambench.money import price_in, priced_usd, stated_usd, total
 from streambench.records import ANSWER, GENERATED, AttemptRecord
 from streambench.telemetry import names
 from streambench.telemetry.about import About, Model
@@ -117,6 +118,7 @@ def _request_attributes(group: Sequence[AttemptRecord], model: Model, about: Abo
             "streambench.attempts": len(group),
             **_verdict(last, about),
             **_stream(last, about),
+            **_money(group, about),
             **scalars,
             **_compat(last, about),
         }
@@ -188,7 +190,16 @@ def _stream(record: AttemptRecord, about: About) -> dict[str, Value | None]:
         "streambench.keepalives": record.comments or None,
         "streambench.connection.new": record.connection.new if record.connection else None,
         "streambench.usage.source": record.usage.source if record.usage else None,
-        "streambench.usage.cost_usd": record.usage.cost_usd if record.usage else None,
+    }
+
+
+def _money(attempts: Sequence[AttemptRecord], about: About) -> dict[str, Value | None]:
+    """Of all the attempts together; unknown where one's is."""
+    price = price_in(about.header.config, attempts[0].ticket.model)
+    priced, stated = [priced_usd(one, price) for one in attempts], [stated_usd(one) for one in attempts]
+    return {
+        "streambench.cost_usd": None if None in priced else total(priced),
+        "streambench.usage.cost_usd": None if None in stated else total(stated),
     }
 
 

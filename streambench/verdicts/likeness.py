@@ -11,7 +11,7 @@ from streambench.resume import changes
 
 _MAY_DIFFER = ("seed", "repeats", "keep_text", "assertions", "limits", "health")
 """Beside where things go and when to stop: pairing by prompt takes care of repeats and order, readers of the rest."""
-_OF_A_MODEL = ("price", "alias")
+_OF_A_MODEL = ("price", "alias", "compare_as")
 _NOTED = ("streambench", "python")
 
 

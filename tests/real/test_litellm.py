@@ -170,6 +170,41 @@ def test_results_hold_no_key_and_no_text(through_gateway: Run) -> None:
     assert KEY not in through_gateway.said
 
 
+def test_what_the_proxy_adds_is_told(stack: Stack, tmp_path: Path) -> None:
+    """The same model directly and through LiteLLM, twelve prompts both ways: a comparison, with the same tokens and so
+    the same cost. A proxy between never makes it quicker."""
+    price = {"input": 1, "output": 10}
+    plain = {
+        "gateways": {
+            "direct": {"base_url": stack.model_url, "api_key": "none"},
+            "hub": {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"},
+        },
+        "models": [
+            {"model": "smollm2-135m", "gateway": "direct", "compare_as": "smollm2", "params": PARAMS, "price": price},
+            {"model": "smollm2-a", "gateway": "hub", "compare_as": "smollm2", "params": PARAMS, "price": price},
+        ],
+        "prompts": [f"Name a thing that is number {number}." for number in range(12)],
+        "load": {"mode": "closed", "concurrency": 1},
+        "warmup": {"requests": 2},
+    }
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(plain))
+    command = [sys.executable, "-m", "streambench", "run", str(config), "--output", str(tmp_path / "out")]
+    env = {**os.environ, KEY_VARIABLE: KEY}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = " ".join(done.stdout.split())
+    answer = told.partition("Gateways, smollm2: through hub against direct: ")[2]
+    assert "95 % interval" in answer
+    assert "sooner than direct" not in answer
+    assert "No request failed either way." in answer
+    (folder,) = (tmp_path / "out").iterdir()
+    models = json.loads((folder / "summary.json").read_text())["models"]
+    costs = [models[alias]["cost_usd"]["priced"] for alias in ("smollm2-135m", "smollm2-a")]
+    assert costs[0] == pytest.approx(costs[1], rel=0.05)
+    assert [models[alias]["cost_usd"]["stated"] for alias in models] == [None, None]  # LiteLLM states parts of 0 here
+
+
 def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
     """The first attempt, a recorded 401, stops the run (3) and names the variable; the key is kept nowhere either."""
     wrong = f"sk-wrong-{secrets.token_hex(16)}"
@@ -275,3 +310,22 @@ def streaming_ms(record: AttemptRecord) -> float:
 
 def given(outcomes: Mapping[str, int]) -> dict[str, int]:
     return {outcome: count for outcome, count in outcomes.items() if count}
+
+
+def test_doctor_and_globs_through_both(stack: Stack, tmp_path: Path) -> None:
+    """What the proxy offers under two names and the model server under one: listed, picked, and tried by doctor."""
+    gateways = {
+        "proxy": {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"},
+        "server": {"base_url": stack.model_url, "api_key": "none"},
+    }
+    models = ["smollm2-*", {"model": "smollm2-135*", "gateway": "server"}]
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"gateways": gateways, "models": models, "prompts": ["Hi"]}))
+    environment = {**os.environ, KEY_VARIABLE: KEY}
+    command = [sys.executable, "-m", "streambench", "doctor", str(config)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
+    for alias in (*MODELS, "smollm2-135m"):
+        assert re.search(rf"^ok +{alias} streams: \d+ chunks, TTFT \d+ ms$", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^ok +{alias} usage: \d+ tokens in, \d+ out$", done.stdout, re.MULTILINE), done.stdout

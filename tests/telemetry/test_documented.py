@@ -84,7 +84,7 @@ def sink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sink]:
     preset = {"attempts": "always", "compat": ["langfuse", "openinference"]}
     with Sink() as sink, simulated(folder) as hub, traced_home(folder) as home:
         with ScriptedGateway(answer) as gateway:
-            models = [{"model": "m", "alias": "rich", "params": PARAMS}, "shut"]
+            models = [{"model": "m", "alias": "rich", "params": PARAMS, "price": {"input": 1, "output": 2}}, "shut"]
             config = home.config(
                 *models, gateway=scripted(gateway.url), retry=QUICK_RETRY, telemetry=preset, warmup={"requests": 1}
             )

@@ -1,0 +1,98 @@
+"""A plan in words: a table with a row per model, and under it the time, the connections and what would cut it short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.cells import cell_len
+
+from streambench.forecast import Forecast, ModelForecast, Range
+from streambench.money import usd
+from streambench.report.text import duration, inert
+
+_HEADS = ("model", "gateway", "requests", "warm-up", "tokens in", "tokens out", "cost, USD")
+_NAME_LIMIT = 32
+
+
+def plan_text(found: Forecast) -> str:
+    """Plain text, for any terminal."""
+    rows = [_HEADS, *map(_row, found.models), _total(found)]
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(len(_HEADS))]
+    return "\n".join([*(_aligned(row, widths) for row in rows), "", *_notes(found)])
+
+
+def _row(model: ModelForecast) -> tuple[str, ...]:
+    return (
+        inert(model.model, _NAME_LIMIT),
+        inert(model.gateway, _NAME_LIMIT),
+        f"{model.requests:,}",
+        f"{model.warmup:,}",
+        _count(model.input_tokens),
+        _count(model.output_tokens),
+        _usd(model.cost_usd),
+    )
+
+
+def _total(found: Forecast) -> tuple[str, ...]:
+    tokens = _count(found.input_tokens), _count(found.output_tokens)
+    return ("in all", "", f"{found.requests:,}", f"{found.warmup:,}", *tokens, _usd(found.cost_usd))
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell + " " * (width - cell_len(cell)) if at < 2 else " " * (width - cell_len(cell)) + cell
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _count(tokens: Range) -> str:
+    return _told(tokens, lambda value: f"{value:,.0f}")
+
+
+def _usd(cost: Range) -> str:
+    return _told(cost, usd)
+
+
+def _told(found: Range, form: Callable[[float], str]) -> str:
+    """`120 (100 to 140)`, `100 to 140`, `up to 140`, `100`; `unknown` where not even the most is known."""
+    if found.expected is not None:
+        alone = found.low is None or found.high is None or found.low == found.high
+        about = form(found.expected)
+        return about if alone else f"{about} ({form(found.low or 0)} to {form(found.high or 0)})"
+    if found.high is None:
+        return "unknown"
+    return f"{form(found.low)} to {form(found.high)}" if found.low else f"up to {form(found.high)}"
+
+
+def _notes(found: Forecast) -> Iterator[str]:
+    yield "Tokens and cost are of the warm-up too, which is paid for. Retries would come on top."
+    yield from _sources(found)
+    unpriced = [inert(model.model, _NAME_LIMIT) for model in found.models if not model.priced]
+    if unpriced:
+        yield f"No price is given for {', '.join(unpriced)}, so the cost is unknown."
+    yield f"Duration: {_duration(found.duration_s)} ({found.duration_why})."
+    for gateway, told in found.connections.items():
+        yield f"Connections to {inert(gateway, _NAME_LIMIT)}: {told}."
+    yield from found.cuts or ("No limit and no budget would cut it short.",)
+    yield "Nothing was sent."
+
+
+def _sources(found: Forecast) -> Iterator[str]:
+    measured = [model for model in found.models if model.measured]
+    if measured:
+        answers = sum(model.measured for model in measured)
+        whose = f"{len(measured)} of {len(found.models)} models are means of the earlier run's {answers:,} answers"
+        yield f"Counts of {whose}, with the shortest and the longest in brackets."
+    if len(measured) < len(found.models):
+        yield "Tokens in are estimated, four characters each, without what a template or an image adds."
+        if any(model.output_tokens.high is None for model in found.models):
+            yield "Tokens out are unknown without max_tokens: --like RESULTS takes those of an earlier run."
+
+
+def _duration(found: Range) -> str:
+    if found.expected is not None:
+        low, high = found.low, found.high
+        span = f" ({duration(low)} to {duration(high)})" if low is not None and high is not None else ""
+        return f"about {duration(found.expected)}{span}"
+    return "unknown" if found.low is None else f"at least {duration(found.low)}"
