@@ -16,13 +16,14 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 NEEDS := streambench needs Python 3.11 or newer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs fuzz lock real-stack otlp-sink clean
+.PHONY: help demo test check docs screenshot fuzz lock real-stack otlp-sink clean
 
 help:
 	@echo "make demo    install into $(VENV), then compare simulated models: no key, no network"
 	@echo "make test    the whole suite, real servers included"
 	@echo "make check   lint, format, types, generated docs"
-	@echo "make docs    write docs/cli.md and docs/glossary.md anew"
+	@echo "make docs    write the pages in docs/ and configs/schema.json that come from the code"
+	@echo "make screenshot  take the README's picture of the page anew; needs chromium"
 	@echo "make fuzz    search ten minutes for bytes that break the stream reader; installs the extra: fuzz"
 	@echo "make real-stack   serve a small real model behind LiteLLM, for configs/local-models.yaml; Ctrl-C stops it"
 	@echo "make otlp-sink    take spans and metrics on port 4318, and print the span tree at Ctrl-C"
@@ -45,6 +46,9 @@ check: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(PY) docs/generate.py
+
+screenshot: $(VENV)/.installed
+	@$(PY) docs/screenshot.py
 
 fuzz: $(VENV)/.fuzz
 	@$(PY) tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),600)

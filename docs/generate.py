@@ -1,5 +1,5 @@
 """Writes the pages that come from the code: docs/cli.md from the commands, frames.md from the columns, glossary.md from
-the metrics, health.md from the outcomes and findings.
+the metrics, health.md from the outcomes and findings, configs/schema.json from the configuration.
 
 python docs/generate.py writes them; with --check it only says which are out of date, and exits 1.
 """
@@ -13,10 +13,12 @@ import click
 
 from streambench.cli import commands
 from streambench.columns import frames_markdown
+from streambench.config import json_schema_text
 from streambench.findings import health_markdown
 from streambench.metrics import glossary_markdown
 
 DOCS = Path(__file__).resolve().parent
+SCHEMA = "../configs/schema.json"
 HELP_WIDTH = 100
 
 
@@ -27,6 +29,7 @@ def pages() -> dict[str, str]:
         "frames.md": frames_markdown(),
         "glossary.md": glossary_markdown(),
         "health.md": health_markdown(),
+        SCHEMA: json_schema_text(),
     }
 
 
@@ -37,8 +40,16 @@ def cli_markdown() -> str:
     for name in commands.list_commands(context):
         command = commands.get_command(context, name)
         if command is not None:
-            parts.append(_section(f"streambench {name}", command, click.Context(command, context, name)))
+            parts += _sections(f"streambench {name}", command, click.Context(command, context, name))
     return "\n".join(parts)
+
+
+def _sections(title: str, command: click.Command, context: click.Context) -> list[str]:
+    """Its own, and those of the commands below it."""
+    found = [_section(title, command, context)]
+    for name, inner in command.commands.items() if isinstance(command, click.Group) else ():
+        found += _sections(f"{title} {name}", inner, click.Context(inner, context, name))
+    return found
 
 
 def _section(title: str, command: click.Command, context: click.Context) -> str:

@@ -383,6 +383,33 @@ class ArmedRequest:
         return Failure("client_error", f"{type(error).__name__}: {error}")
 
 
+MODELS_BOUNDS = Bounds(head_bytes=64 * 1024, body_bytes=8 * 1024 * 1024, line_bytes=8 * 1024 * 1024)
+"""Of the answer to `GET /models`."""
+
+
+async def ask_models(
+    config: Config, gateway: str, base_url: str, instruments: Instruments, limit_s: float, after: str | None = None
+) -> Tape:
+    """What the gateway answered to `GET /models`, as it came; `after` asks for the page behind that model.
+
+    Nothing is waited for longer than `limit_s`. Raises ConfigError as a Client does; never for an answer.
+    """
+    door = _Door(config.gateways[gateway], base_url, _transport(gateway, config, base_url, instruments), config)
+    exchange = Exchange(instruments.clock, replace(MODELS_BOUNDS, connect_s=limit_s))
+    task = _in_context_of(exchange, door.list_models(after))
+    try:
+        await asyncio.wait((task, exchange.armed), return_when=asyncio.FIRST_COMPLETED)
+        if exchange.armed.done():
+            exchange.fire()
+            await asyncio.wait((exchange.over,), timeout=limit_s)
+        exchange.abort(Failure("timeout", f"no whole answer within {limit_s:g} s", detail="total"))
+        exchange.release()
+        await asyncio.wait((task,))
+    finally:
+        await door.close()
+    return exchange.tape
+
+
 class _Door:
     """One gateway: its SDK client and the transport below it."""
 
@@ -432,6 +459,12 @@ class _Door:
         """As the SDK or the gateway spells the same name: it merges by spelling, and would send both."""
         default = {name.lower(): name for name in (*self.sdk.default_headers, *self.gateway.headers)}
         return {default.get(name.lower(), name): value for name, value in own.items()}
+
+    async def list_models(self, after: str | None) -> None:
+        listing = self.sdk.models.with_streaming_response.list
+        query = {} if after is None else {"after": after, "after_id": after}  # as OpenAI and Anthropic page their lists
+        async with listing(extra_headers={**self._headers}, extra_query=query):
+            pass  # as above
 
     async def warm(self, count: int, connect_s: float, spare: int) -> None:
         limit = self.gateway.limits.max_concurrency or count

@@ -1,4 +1,4 @@
-"""Ids of traces and spans, and the `traceparent` that passes them on (W3C Trace Context, version 00)."""
+"""Ids of traces and spans, the `traceparent` that passes them on (W3C Trace Context, version 00), and links to them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import hashlib
 import os
 import re
 from typing import Literal
+from urllib.parse import urlsplit
 
 from streambench.records import RunTrace
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+TRACE_ID = "{trace_id}"
+LINK = f"a web address with {TRACE_ID} in it, such as https://traces.example/trace/{TRACE_ID}"
+"""What `why_no_link` accepts."""
 _NO_TRACE, _NO_SPAN = "0" * 32, "0" * 16
 
 
@@ -21,6 +25,21 @@ def new_trace_id() -> str:
 def new_span_id() -> str:
     """16 hexadecimal digits, at random and never all zero."""
     return _drawn(8)
+
+
+def why_no_link(pattern: str) -> str | None:
+    """Why a pattern makes no links to traces; None where it does. Says nothing of its text, which may hold a secret."""
+    if not pattern.isprintable() or " " in pattern:
+        return "holds a space or a control character"
+    try:
+        parts = urlsplit(pattern)
+    except ValueError:
+        return "is no web address"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "is no web address"
+    if "@" in parts.netloc:
+        return "names a user or a password, which everybody who has the page could read"
+    return None if TRACE_ID in pattern else f"has no {TRACE_ID}"
 
 
 def _drawn(size: int) -> str:

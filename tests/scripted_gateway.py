@@ -75,11 +75,16 @@ def streamed(body: bytes = STREAM, *headers: str, content_type: str = "text/even
 
 
 class ScriptedGateway:
-    """`answer` gives the pieces of the answer to a request; each is one write. The connection is then kept."""
+    """`answer` gives the pieces of the answer to a request; each is one write. The connection is then kept.
 
-    def __init__(self, answer: Answer) -> None:
+    `GET .../models`, which a run asks first, goes to `models`, and into `asked`; by default it offers any name.
+    """
+
+    def __init__(self, answer: Answer, models: Answer | None = None) -> None:
         self.seen: list[Seen] = []
+        self.asked: list[Seen] = []
         self.answer = answer
+        self.models = models or (lambda _: [sized("200 OK", b'{"data": [{"id": "*"}]}')])
         self._server = _Server(("127.0.0.1", 0), _handler_of(self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -112,8 +117,9 @@ def _handler_of(gateway: ScriptedGateway) -> type[socketserver.StreamRequestHand
         def handle(self) -> None:
             try:
                 while (seen := self._read()) is not None:
-                    gateway.seen.append(seen)
-                    for piece in gateway.answer(seen):
+                    lists = seen.line.startswith("GET ") and "/models" in seen.line
+                    (gateway.asked if lists else gateway.seen).append(seen)
+                    for piece in (gateway.models if lists else gateway.answer)(seen):
                         self.request.sendall(piece)
             except OSError:  # the client went
                 return

@@ -124,5 +124,17 @@ def test_the_example_in_the_docs_is_read() -> None:
     page = (Path(__file__).resolve().parent.parent / "docs" / "ci.md").read_text("utf-8")
     (block, _) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     found, baseline = parse_all(parse_yaml(block, "ci.md").data["assert"])
-    assert [each.kind for each in found] == ["metric", "metric", "error_rate", "goodput", "no", "change"]
+    kinds = [
+        "metric",
+        "metric",
+        "error_rate",
+        "metric",
+        "throughput",
+        "goodput",
+        "no",
+        "change",
+        "metric",
+        "error_rate",
+    ]
+    assert [each.kind for each in found] == kinds
     assert baseline == "results/before"

@@ -743,6 +743,12 @@ BAD = [
         part("telemetry: {endpoint: localhost:4318}"),
         ["telemetry.endpoint: must begin with http:// or https:// (found 'localhost:4318'", "http://localhost:4318)"],
     ),
+    (
+        part("telemetry: {trace_url: 'https://t.example/trace/'}"),
+        ["run.yaml:5: telemetry.trace_url: has no {trace_id} (found 'https://t.example/trace/'; accepted: a web"],
+    ),
+    (part("telemetry: {trace_url: 'javascript:x{trace_id}'}"), ["telemetry.trace_url: is no web address"]),
+    (part("telemetry: {trace_url: 'https://u:p@h/{trace_id}'}"), ["telemetry.trace_url: names a user or a password"]),
     (part("telemetry: {endpoint: 'http://'}"), ["telemetry.endpoint: names no host"]),
     (part("telemetry: {endpoint: 'grpc://h:4317'}"), ["telemetry.endpoint: must begin with http:// or https://"]),
     (
@@ -927,7 +933,7 @@ NAMES = ["name", "gateways", "models", "suite", "prompts", "load", "repeats", "w
 NAMES += ["retry", "breakers", "budget", "telemetry"]
 INNER = ["g", "base_url", "api_key", "headers", "model", "alias", "gateway", "params", "price", "mode", "rate", "tls"]
 INNER += ["concurrency", "requests", "connect", "duration", "text", "messages", "id", "x-api-key", "proxy", "input"]
-INNER += ["headers", "endpoint", "protocol", "traces", "compat", "content", "deadline"]
+INNER += ["headers", "endpoint", "protocol", "traces", "compat", "content", "deadline", "trace_url"]
 TEXTS = st.sampled_from(
     ["embedded", "http://h/v1", "${X}", "${", "none", "closed", "poisson", "10m", "g", "", ".nan", "\0", "a/b"]
 )

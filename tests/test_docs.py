@@ -34,3 +34,13 @@ def test_every_file_the_readme_names_is_there() -> None:
     """A link to nowhere is the first thing that a stranger tries."""
     links = re.findall(r"\]\(([^)#]+)\)", README)
     assert [link for link in links if not (DOCS.parent / link).exists()] == []
+
+
+def test_the_readmes_pictures_are_there_and_light() -> None:
+    """Each below 400 KB, with words for those who do not see it; `make screenshot` takes them."""
+    text = (DOCS.parent / "README.md").read_text("utf-8")
+    found = re.findall(r'(?:src|srcset)="(docs/images/[^"]+)"', text)
+    assert len(found) == 2
+    for picture in found:
+        assert (DOCS.parent / picture).stat().st_size < 400_000
+    assert re.search(r'<img [^>]*alt="[^"]{20,}"', text)

@@ -15,8 +15,14 @@ from streambench import __version__
 from streambench.cli.chat import chat
 from streambench.cli.check import check
 from streambench.cli.compare import compare
+from streambench.cli.completion import completion
+from streambench.cli.config import config
+from streambench.cli.doctor import doctor
 from streambench.cli.export import export
+from streambench.cli.init import init
+from streambench.cli.models import models
 from streambench.cli.plan import plan
+from streambench.cli.plot import plot
 from streambench.cli.report import report
 from streambench.cli.resume import resume
 from streambench.cli.run import run
@@ -38,7 +44,10 @@ def commands() -> None:
     """
 
 
+commands.add_command(init)
 commands.add_command(run)
+commands.add_command(models)
+commands.add_command(doctor)
 commands.add_command(plan)
 commands.add_command(resume)
 commands.add_command(compare)
@@ -46,9 +55,12 @@ commands.add_command(check)
 commands.add_command(trend)
 commands.add_command(show)
 commands.add_command(report)
+commands.add_command(plot)
 commands.add_command(export)
 commands.add_command(chat)
 commands.add_command(simulate)
+commands.add_command(config)
+commands.add_command(completion)
 
 
 def main() -> None:

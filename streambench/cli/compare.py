@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate
+from streambench.cli.places import RUN
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -18,15 +19,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("base", type=click.Path(path_type=Path))
-@click.argument("new", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("base", type=RUN)
+@click.argument("new", nargs=-1, required=True, type=RUN)
 @click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal")
 @click.option("--force", is_flag=True, help="Compare runs that are not alike; the output says how they differ.")
+@gate.html
 @gate.options
 def compare(
     base: Path,
     new: tuple[Path, ...],
     form: str,
+    html: Path | None,
     asserted: tuple[str, ...],
     undecided: str | None,
     junit: Path | None,
@@ -41,6 +44,7 @@ def compare(
     Exit codes: 0 all held; 1 an assertion failed, or every request of a model of NEW; 2 bad input, or runs that are
     not alike; 3 a run is incomplete; 4 the sample cannot decide.
     """
+    from streambench.report import compared_html
     from streambench.verdicts import compare_runs
 
     assertions = gate.read_assertions(asserted)
@@ -50,6 +54,7 @@ def compare(
         _refuse_unlike(compared)
     judged = [_judge(first, other, assertions, force=force) for other in others]
     _show(compared, judged, form)
+    gate.page(html, lambda: compared_html(compared, judged))
     flat = [each for one in judged for each in one]
     gate.tell("\n".join(map(_markdown, compared, judged)), flat, f"compare {base.name}", junit)
     if any(each.incomplete for each in compared):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from streambench.cli.places import RUN
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ LONGEST_S = 300.0
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", nargs=-1, required=True, type=RUN)
 @click.option(
     "--to",
     "form",

@@ -39,12 +39,32 @@ OPTIONS = (
     ),
     click.option("--junit", metavar="FILE", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML."),
 )
+html = click.option(
+    "--html", metavar="FILE", type=click.Path(path_type=Path), help="Write it as one self-contained page too."
+)
+_ASSERT, *AT_END = OPTIONS
+"""Those of a command whose assertions stand in its config."""
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(OPTIONS):
+    return _with(OPTIONS, command)
+
+
+def options_at_end(command: Callable[..., Any]) -> Callable[..., Any]:
+    """For `run` and `resume`: what becomes of the `assert:` of their config."""
+    return _with(AT_END, command)
+
+
+def _with(given: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(given):
         command = option(command)
     return command
+
+
+def check_place(junit: Path | None) -> None:
+    """Before a run is paid for. Raises InputError where the file could not be written at its end."""
+    if junit is not None and (junit.is_dir() or not junit.parent.is_dir()):
+        raise InputError([Problem("cannot be written", where="--junit", found=str(junit), accepted="a file's path")])
 
 
 def read_assertions(texts: Sequence[str]) -> list[Assertion]:
@@ -119,6 +139,16 @@ def tell(markdown: str, judged: Sequence[Judged], name: str, junit: Path | None)
                 out.write(f"{markdown}\n")
     except OSError as error:
         raise ResultsError(f"{error.filename}: cannot be written: {error.strerror}") from error
+
+
+def page(path: Path | None, text: Callable[[], str]) -> None:
+    """A page where it is asked for; its place on stderr, as stdout may be JSON. Raises DiskError."""
+    if path is None:
+        return
+    from streambench.report import write_html
+
+    write_html(path, text())
+    click.echo(f"Page: {path}", err=True)
 
 
 def code_of(judged: Sequence[Judged], undecided: str | None) -> int:

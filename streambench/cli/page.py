@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 option = click.option("--no-report", is_flag=True, help="Write no report.html at the end.")
 
 
-def told(run: Run, path: Path, trace_url: str | None = None) -> Board:
+def told(run: Run, path: Path, trace_url: str | None = None, found: Board | None = None) -> Board:
     """Writes the page, then prints the verdict and where the page is. Raises InputError, DiskError."""
     from streambench.report import board, headline, tell, write_page
 
-    found = board(run)
+    found = found or board(run)
     write_page(run, path, found, trace_url)
     tell(headline(found, run.header))
     click.echo(f"Report: {path}")

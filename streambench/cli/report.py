@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,11 @@ from streambench.cli import gate, page
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
+    from streambench.report import Board
     from streambench.results import Run
     from streambench.stats import By
+
+TOGETHER = "together.html"
 
 
 @click.command()
@@ -24,6 +27,11 @@ if TYPE_CHECKING:
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Where the page goes, instead of report.html in the run's folder; for one run.",
+)
+@click.option(
+    "--together",
+    is_flag=True,
+    help="One page for all runs, each model of each run a row: together.html, or --output.",
 )
 @click.option(
     "--markdown", is_flag=True, help="Print Markdown with the same numbers (or write it to --output) instead."
@@ -44,38 +52,56 @@ def report(
     results: tuple[Path, ...],
     output: Path | None,
     *,
+    together: bool,
     markdown: bool,
     trace_url: str | None,
     groupings: tuple[By, ...],
 ) -> int:
     """Write one self-contained page for each run in RESULTS: who is fastest, who breaks, and how sure that is.
 
-    Also of a run that was killed, or still goes on: its page says so.
+    With --together it is one page, where `MODEL @ RUN` is a model of its own, paired with the others by prompt; what is
+    unlike in the runs is said. Also of a run that was killed, or still goes on: its page says so.
     """
-    from streambench.report import PAGE, check_trace_url, grouping, groups_terminal
-    from streambench.results import load
+    from streambench.report import check_trace_url, grouping, groups_terminal
 
-    if output is not None and len(results) > 1:
-        raise InputError([Problem("takes one run", where="--output", found=f"{len(results)} runs")])
+    if output is not None and len(results) > 1 and not together:
+        accepted = "one run, or --together"
+        raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
     check_trace_url(trace_url)
-    for folder in results:
-        run = load(folder)
+    for path, run, found in _together(results) if together else _each(results):
         for warning in run.warnings:
             click.echo(f"warning: {warning}", err=True)
         if markdown:
-            _markdown(run, output, groupings)
+            _markdown(run, output, found, groupings)
         else:
-            found = page.told(run, output or folder / PAGE, trace_url)
+            shown = page.told(run, output or path, trace_url, found)
             for by in groupings:
-                gate.say(f"\n{groups_terminal(grouping(run, found, by), gate.width())}")
+                gate.say(f"\n{groups_terminal(grouping(run, shown, by), gate.width())}")
     return 0
 
 
-def _markdown(run: Run, output: Path | None, groupings: Sequence[By]) -> None:
+def _each(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board | None]]:
+    """Every run, and where its page goes."""
+    from streambench.report import PAGE
+    from streambench.results import load
+
+    for folder in folders:
+        yield folder / PAGE, load(folder), None
+
+
+def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board]]:
+    """All runs as one."""
+    from streambench.report import board_together
+    from streambench.results import load_several
+
+    yield Path(TOGETHER), *board_together(load_several(folders).runs)
+
+
+def _markdown(run: Run, output: Path | None, found: Board | None, groupings: Sequence[By]) -> None:
     from streambench.report import board, grouping, groups_markdown, render_markdown
     from streambench.results import write_whole
 
-    found = board(run)
+    found = found or board(run)
     text = "\n".join([render_markdown(run, found), *(groups_markdown(grouping(run, found, by)) for by in groupings)])
     if output is None:
         click.echo(text)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import page, telemetry
+from streambench.cli import gate, page, telemetry
+from streambench.cli.places import CONFIG, RUN
 from streambench.errors import ResultsError
 
 if TYPE_CHECKING:
@@ -22,14 +23,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS", type=click.Path(path_type=Path))
-@click.argument("config_file", metavar="[CONFIG]", required=False, type=click.Path(path_type=Path))
+@click.argument("results", metavar="RESULTS", type=RUN)
+@click.argument("config_file", metavar="[CONFIG]", required=False, type=CONFIG)
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Add to those that the run was begun with."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
 @page.option
+@gate.options_at_end
 @telemetry.options
 def resume(
     results: Path,
@@ -39,6 +41,8 @@ def resume(
     quiet: bool,
     as_json: bool,
     no_report: bool,
+    undecided: str | None,
+    junit: Path | None,
     **flags: str | None,
 ) -> int:
     """Send what is missing of the run in RESULTS, and append it there.
@@ -51,9 +55,11 @@ def resume(
     from streambench.cli import session
     from streambench.results import Journal
 
+    gate.check_place(junit)
     with Journal.reopen(results) as journal:
         measured, prepared = _go_on(journal, config_file, overrides, flags, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)
+    ending = session.Ending(quiet, as_json, not no_report, undecided, junit)
+    return session.finish(measured, prepared, ending)
 
 
 def _go_on(
@@ -80,19 +86,25 @@ def _go_on(
         click.echo(_told(len(left.plan.measure), len(plan.measure), left.unsent), err=True)
     if left.plan.measure and trip is None:
         prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
-        return session.measure(config, left.plan, origin, continued, prepared=prepared, quiet=quiet), prepared
+        with session.serving(config) as base_urls:
+            measured = session.measure(
+                config, left.plan, origin, continued, base_urls=base_urls, prepared=prepared, quiet=quiet
+            )
+        return measured, prepared
     return session.conclude(continued, origin, run.end, trip), None
 
 
 def _config_again(header: RunHeader, moved: Path | None, overrides: tuple[str, ...]) -> tuple[Config, Origin]:
     """Raises ConfigError where it is another, ResultsError where nobody knows its place."""
     from streambench.config import load_config
+    from streambench.picking import resolve_again
     from streambench.resume import changed_stops, given_again, origin_in, origin_of, refuse_changes
 
     before = origin_in(header)
     path = moved or _place(before)
     together = given_again(before.overrides, overrides)
     config = load_config(path, together, also_in=Path(before.folder) if before.folder else None)
+    config = resolve_again(config, header.config["models"])
     refuse_changes(header, config.masked(), path)
     return config, origin_of(path, together, config.secrets, changed_stops(header.config, config.masked()))
 

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import click
 
-from streambench.cli import page, telemetry
+from streambench.cli import gate, page, telemetry
+from streambench.cli.places import CONFIG, OVERRIDES
 
 
 @click.command()
-@click.argument("config_file", metavar="CONFIG", type=click.Path(path_type=Path))
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override any key; may be given often.")
+@click.argument("config_file", metavar="CONFIG", type=CONFIG)
+@OVERRIDES
 @click.option("--output", metavar="DIR", help="Folder that takes the run's folder; overrides the key `output`.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@click.option("--no-discovery", is_flag=True, help="Do not ask the gateways what they offer; as `discovery: false`.")
 @page.option
+@gate.options_at_end
 @telemetry.options
 def run(
     config_file: Path,
@@ -24,7 +27,10 @@ def run(
     *,
     quiet: bool,
     as_json: bool,
+    no_discovery: bool,
     no_report: bool,
+    undecided: str | None,
+    junit: Path | None,
     **flags: str | None,
 ) -> int:
     """Measure the models of CONFIG, interleaved, and write a results folder.
@@ -36,11 +42,16 @@ def run(
     from streambench.config import load_config
     from streambench.resume import origin_of
 
+    gate.check_place(junit)
+    overrides = (*overrides, "discovery=false") if no_discovery else overrides
     config = load_config(config_file, overrides, output)
-    plan = session.plan_of(config, config_file)
-    if plan.cut and not quiet:
-        click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
-    prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
-    origin = origin_of(config_file, overrides, config.secrets)
-    measured = session.measure(config, plan, origin, prepared=prepared, quiet=quiet)
-    return session.finish(measured, prepared, quiet=quiet, as_json=as_json, with_page=not no_report)
+    with session.serving(config) as base_urls:
+        config = session.discovered(config, config_file, base_urls, quiet=quiet)
+        plan = session.plan_of(config, config_file)
+        if plan.cut and not quiet:
+            click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
+        prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
+        origin = origin_of(config_file, overrides, config.secrets)
+        measured = session.measure(config, plan, origin, base_urls=base_urls, prepared=prepared, quiet=quiet)
+    ending = session.Ending(quiet, as_json, not no_report, undecided, junit)
+    return session.finish(measured, prepared, ending)

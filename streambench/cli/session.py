@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,32 +32,52 @@ def measure(
     origin: Origin,
     continued: Continued | None = None,
     *,
+    base_urls: Mapping[str, str],
     prepared: Prepared,
     quiet: bool,
 ) -> Measured:
-    """Sends the plan under the live view: as a new run, or as the next part of one."""
+    """Sends the plan under the live view: as a new run, or as the next part of one. Within `serving(config)`."""
     import asyncio
 
-    with serving(config) as base_urls:
-        from streambench import engines
-        from streambench.clock import MonotonicClock
-        from streambench.report import LiveView, Progress
+    from streambench import engines
+    from streambench.clock import MonotonicClock
+    from streambench.report import LiveView, Progress
 
-        progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
-        job = engines.Job(
-            config=config,
-            plan=plan,
-            base_urls=base_urls,
-            simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
-            watcher=progress,
-            on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
-            origin=origin,
-            continued=continued,
-            trace=prepared.trace,
-            telemetry=prepared.listener,
-        )
-        with LiveView(progress, quiet=quiet):
-            return asyncio.run(engines.measure(job))
+    progress = Progress([model.alias for model in config.models], len(plan.measure), MonotonicClock())
+    job = engines.Job(
+        config=config,
+        plan=plan,
+        base_urls=base_urls,
+        simulated=tuple(model.alias for model in config.models if config.gateways[model.gateway].embedded),
+        watcher=progress,
+        on_notice=(lambda _: None) if quiet else (lambda notice: click.echo(notice, err=True)),
+        origin=origin,
+        continued=continued,
+        trace=prepared.trace,
+        telemetry=prepared.listener,
+    )
+    with LiveView(progress, quiet=quiet):
+        return asyncio.run(engines.measure(job))
+
+
+def discovered(config: Config, config_file: Path, base_urls: Mapping[str, str], *, quiet: bool) -> Config:
+    """The config with a name for every model, as its gateways offer them, and what is to be known of that said.
+
+    Raises ConfigError where a glob picks nothing.
+    """
+    import asyncio
+
+    from streambench.picking import gateways_to_ask, resolve
+
+    names = gateways_to_ask(config)
+    if not names:
+        return config
+    from streambench.discovery import ask
+
+    resolved = resolve(config, asyncio.run(ask(config, base_urls, names)), str(config_file))
+    for note in () if quiet else resolved.notes:
+        click.echo(note, err=True)
+    return resolved.config
 
 
 def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Trip | None = None) -> Measured:
@@ -73,9 +93,19 @@ def conclude(continued: Continued, origin: Origin, end: RunEnd | None, trip: Tri
     return engines.conclude(continued, origin, status, trip.reason if trip else None)
 
 
-def finish(
-    measured: Measured, prepared: Prepared | None = None, *, quiet: bool, as_json: bool, with_page: bool = True
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is said and written when a run has ended, as its options ask."""
+
+    quiet: bool
+    as_json: bool
+    with_page: bool
+    undecided: str | None = None
+    """What undecided assertions come to: `pass`, `fail`, or an exit code of their own."""
+    junit: Path | None = None
+
+
+def finish(measured: Measured, prepared: Prepared | None, ending: Ending) -> int:
     """Sums the run up, writes summary and page, prints them, sends what telemetry has left. Gives the exit code."""
     from streambench.cli import gate, page, telemetry
     from streambench.results import load
@@ -84,14 +114,14 @@ def finish(
     summary = replace(_summarise(run, measured), assertions=tuple(gate.judge_at_end(run)))
     lost = _write(summary, measured)
     with _reader_may_go():
-        _print(summary, measured, lost, quiet=quiet, as_json=as_json)
-        if with_page and lost is None:
-            page.at_the_end(run, measured.folder, aloud=not quiet and not as_json)
-    gate.tell(gate.markdown(summary.assertions), summary.assertions, run.path.name, None)
-    undelivered = telemetry.finish(prepared, run, quiet=quiet) if prepared else 0
+        _print(summary, measured, lost, ending)
+        if ending.with_page and lost is None:
+            page.at_the_end(run, measured.folder, aloud=not ending.quiet and not ending.as_json)
+    undelivered = telemetry.finish(prepared, run, quiet=ending.quiet) if prepared else 0
+    gate.tell(gate.markdown(summary.assertions), summary.assertions, run.path.name, ending.junit)
     if lost is not None:
         return lost.exit_code
-    return _exit_code(summary) or gate.code_of(summary.assertions, None) or undelivered
+    return _exit_code(summary) or gate.code_of(summary.assertions, ending.undecided) or undelivered
 
 
 def plan_of(config: Config, config_file: Path) -> Plan:
@@ -123,15 +153,18 @@ def plan_of(config: Config, config_file: Path) -> Plan:
 
 
 @contextmanager
-def serving(config: Config) -> Iterator[Mapping[str, str]]:
-    """The address of each gateway; the embedded ones are started, and load while the SDK does."""
+def serving(config: Config, *, unused: bool = False) -> Iterator[Mapping[str, str]]:
+    """The address of each gateway; the embedded ones are started, and load while the SDK does.
+
+    `unused`: those too that no model is asked of.
+    """
     from streambench.simulator import SimulatorProcess
 
     with ExitStack() as started:
         simulators = {
             name: started.enter_context(SimulatorProcess(gateway.models, seed=config.seed))
             for name, gateway in config.gateways.items()
-            if gateway.models is not None and any(model.gateway == name for model in config.models)
+            if gateway.models is not None and (unused or any(model.gateway == name for model in config.models))
         }
         import streambench.engines  # noqa: F401  # half a second that the simulator's start can share
 
@@ -170,7 +203,7 @@ def _write(summary: Summary, measured: Measured) -> DiskError | None:
     return measured.disk_error
 
 
-def _print(summary: Summary, measured: Measured, lost: DiskError | None, *, quiet: bool, as_json: bool) -> None:
+def _print(summary: Summary, measured: Measured, lost: DiskError | None, ending: Ending) -> None:
     import json
 
     from streambench.cli import gate
@@ -180,13 +213,13 @@ def _print(summary: Summary, measured: Measured, lost: DiskError | None, *, quie
         click.echo(f"{model}: its gateway rejects stream_options; set include_usage: false for it", err=True)
     if lost is not None:
         click.echo(f"error: {lost}", err=True)
-    if quiet and measured.reason is not None:
+    if ending.quiet and measured.reason is not None:
         click.echo(f"error: {measured.reason}", err=True)
-    if as_json:
+    if ending.as_json:
         click.echo(json.dumps(summary.to_plain(), indent=2))
-    elif quiet:
+    elif ending.quiet:
         click.echo(measured.folder)
-        if gate.code_of(summary.assertions, None):
+        if gate.code_of(summary.assertions, ending.undecided):
             click.echo(f"error: {verdict_line(summary.assertions)}", err=True)
     else:
         show(summary, measured.folder)

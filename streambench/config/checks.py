@@ -13,7 +13,7 @@ from streambench.asked import faults
 from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
-from streambench.config.values import meant_embedded
+from streambench.config.values import is_glob, meant_embedded
 from streambench.documents import KeyPath, nearest, shown
 from streambench.suite import RESERVED_PARAMS, Suite
 
@@ -30,7 +30,7 @@ def complete_models(draft: Draft) -> None:
     if isinstance(models, list):
         models[:] = [{"model": model} if isinstance(model, str) else model for model in models]
     for _, model in draft.models():
-        if model.get("gateway") is None and first is not None:
+        if model.get("gateway") is None and first is not None and not _excludes(model):
             model["gateway"] = first
 
 
@@ -38,6 +38,7 @@ def check_relations(draft: Draft) -> None:
     for name, gateway in draft.gateways():
         _check_gateway(draft, gateway, ("gateways", name), variable_for(name))
     _check_aliases(draft)
+    _check_patterns(draft)
     for index, model in draft.models():
         _check_model(draft, model, ("models", index))
     _check_load(draft, draft.data.get("load"))
@@ -102,7 +103,7 @@ def _check_aliases(draft: Draft) -> None:
     first: dict[str, int] = {}
     for index, model in draft.models():
         alias = model.get("alias") or model.get("model")
-        if not isinstance(alias, str):
+        if not isinstance(alias, str) or _is_pattern(model):
             continue
         both = isinstance(stated := model.get("stream", draft.data.get("stream")), list) and len(stated) > 1
         names = [alias, whole_alias(alias)] if both else [alias]
@@ -113,6 +114,33 @@ def _check_aliases(draft: Draft) -> None:
             other = f"the model in line {line}" if line else f"models.{earlier}"
             message = f"goes by the same name as {other}"
             draft.refuse(("models", index, "alias"), message, shown(alias), "an alias of its own")
+
+
+def _check_patterns(draft: Draft) -> None:
+    """Globs, and `!` before what they may not pick."""
+    globs = [index for index, model in draft.models() if _is_pattern(model) and not _excludes(model)]
+    for index, model in draft.models():
+        path = ("models", index)
+        if _excludes(model) and not globs:
+            accepted = "a glob beside it, such as `gpt-*`, or the models' names alone"
+            draft.refuse(path, "`!` keeps globs from picking a model, and there is no glob", accepted=accepted)
+        for key in sorted(model.keys() - {"model", "gateway"}) if _excludes(model) else []:
+            draft.refuse((*path, key), "has no meaning for what is left out", accepted="model and gateway alone")
+        if index in globs and model.get("alias") is not None:
+            accepted = "no alias; or the model's name, written out, with one"
+            draft.refuse((*path, "alias"), "would be the name of every model that the glob picks", accepted=accepted)
+    if globs and draft.data.get("discovery") is False:
+        message = "is off, so no gateway can be asked for what matches a glob"
+        draft.refuse(("discovery",), message, "false", "true, or the models' names, written out")
+
+
+def _is_pattern(model: dict[str, Any]) -> bool:
+    name = model.get("model")
+    return isinstance(name, str) and (name.startswith("!") or is_glob(name))
+
+
+def _excludes(model: dict[str, Any]) -> bool:
+    return _is_pattern(model) and model["model"].startswith("!")
 
 
 def _check_model(draft: Draft, model: dict[str, Any], path: KeyPath) -> None:
@@ -161,7 +189,7 @@ def _check_budget(draft: Draft, budget: Any) -> None:
         return
     free = {name for name, gateway in draft.gateways() if gateway.get("base_url") == "embedded"}
     for index, model in draft.models():
-        if model.get("price") is None and model.get("gateway") not in free:
+        if model.get("price") is None and model.get("gateway") not in free and not _excludes(model):
             accepted = "USD per million tokens, as in {input: 1.0, output: 4.0}"
             draft.refuse(("models", index, "price"), "is required with `budget.usd`", accepted=accepted)
 

@@ -24,44 +24,67 @@ from pydantic import (
 from streambench.apis import Api, Ask
 from streambench.config.masked import masked_config, masked_gateway, masked_telemetry, prompt_catalogue
 from streambench.config.values import (
+    DURATION_FORM,
+    SIZE_FORM,
     as_list,
     base_url,
     folder,
+    is_glob,
     label,
     not_bool,
+    number_or_text,
     otlp_url,
     proxy_url,
     retriable_status,
     seconds,
     size,
     streaming,
+    trace_url,
 )
 from streambench.documents import KeyPath
 from streambench.headers import added_name, header_name, header_value
 from streambench.records import Phase
 from streambench.secrets import Secrets, mask_url
 from streambench.suite import Suite
+from streambench.trace_ids import LINK
 
 YEAR_S = 366 * 86_400
 
 Whole = Annotated[int, BeforeValidator(not_bool)]
 Number = Annotated[float, BeforeValidator(not_bool), Field(allow_inf_nan=False)]
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, le=YEAR_S, allow_inf_nan=False)]
-Bytes = Annotated[int, BeforeValidator(size), Field(ge=1_024, le=2**40)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds),
+    Field(gt=0, le=YEAR_S, allow_inf_nan=False),
+    WithJsonSchema(number_or_text({"exclusiveMinimum": 0, "maximum": YEAR_S}, DURATION_FORM)),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(size),
+    Field(ge=1_024, le=2**40),
+    WithJsonSchema(number_or_text({"minimum": 1_024, "maximum": 2**40}, SIZE_FORM)),
+]
 Label = Annotated[str, AfterValidator(label)]
 BaseUrl = Annotated[str, AfterValidator(base_url)]
 ProxyUrl = Annotated[str, AfterValidator(proxy_url)]
 OtlpUrl = Annotated[str, AfterValidator(otlp_url)]
+TraceUrl = Annotated[str, AfterValidator(trace_url)]
 Folder = Annotated[Path, BeforeValidator(folder)]
 Streaming = Annotated[tuple[bool, ...], BeforeValidator(streaming)]
 """Streams, whole answers, or both: one or two of true and false."""
-Headers = dict[Annotated[str, AfterValidator(header_name)], Annotated[str, BeforeValidator(header_value)]]
+Headers = dict[
+    Annotated[str, AfterValidator(header_name)],
+    Annotated[str, BeforeValidator(header_value), WithJsonSchema({"type": ["string", "number"]})],
+]
 Suites = Annotated[
     tuple[str, ...],
     BeforeValidator(as_list),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
 ]
-AddedHeaders = dict[Annotated[str, AfterValidator(added_name)], Annotated[str, BeforeValidator(header_value)]]
+AddedHeaders = dict[
+    Annotated[str, AfterValidator(added_name)],
+    Annotated[str, BeforeValidator(header_value), WithJsonSchema({"type": ["string", "number"]})],
+]
 """Beside the gateway's own: without what only the gateway, or the request itself, may say."""
 
 _LABEL = "text on one line (put numbers in quotes)"
@@ -180,6 +203,16 @@ class Model(Frozen):
     def ask(self) -> Ask:
         """How a resolved model is asked."""
         return Ask(self.api or "chat", self.stream != (False,))
+
+    @property
+    def picks(self) -> bool:
+        """Whether it is a glob, and stands for all models of its gateway that match."""
+        return not self.excludes and is_glob(self.model)
+
+    @property
+    def excludes(self) -> str:
+        """The name or glob that `!` keeps globs from picking, of its gateway or, without one, of any; else nothing."""
+        return self.model[1:] if self.model.startswith("!") else ""
 
     @model_validator(mode="before")
     @classmethod
@@ -360,6 +393,8 @@ class Telemetry(Frozen):
     metric_names: Literal["operation", "inference", "both"] = Field(
         default="operation", description="operation, inference, both"
     )
+    trace_url: TraceUrl | None = Field(default=None, description=LINK)
+    """Where a trace can be looked at; the page links each request there."""
     required: bool = Field(default=False, description=_SWITCH)
     """Whether a run without a working endpoint is refused."""
     deadline: Seconds = Field(default=10.0, description=_SECONDS)
@@ -378,7 +413,8 @@ class Settings(Frozen):
 
     name: Label = Field(description=_LABEL)
     models: tuple[Model, ...] = Field(
-        min_length=1, description="a list of models, each a name or a mapping such as {model: gpt-4o, alias: big}"
+        min_length=1,
+        description="a list of models, each a name, a glob (gpt-*), or a mapping such as {model: gpt-4o, alias: big}",
     )
     load: Load = Load()
     repeats: Whole = Field(default=1, ge=1, le=1_000_000, description="a whole number from 1")
@@ -401,6 +437,8 @@ class Settings(Frozen):
     output: Folder = Field(default=Path("results"), description="a folder's path")
     keep_text: bool = Field(default=False, description=_SWITCH)
     """Whether the journal keeps the text of outputs."""
+    discovery: bool = Field(default=True, description=_SWITCH)
+    """Whether gateways are asked what they offer, by `GET /models`, before a run."""
 
 
 class FileConfig(Settings):

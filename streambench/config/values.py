@@ -11,11 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from streambench.documents import duration_s, nearest
+from streambench.trace_ids import why_no_link
 
 MAX_LABEL = 200
 NEVER_RETRIED = (400, 401, 403, 404, 422)
 """Statuses that the same request would get again."""
 _SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMG]i?B|B)", re.ASCII | re.IGNORECASE)
+DURATION_FORM = r"^\s*(\d+(\.\d+)?\s*(h|m|s|ms)\s*)+$"
+SIZE_FORM = r"^\s*\d+(\.\d+)?\s*([kKmMgG][iI]?)?[bB]\s*$"
+"""What `seconds` and `size` take, for the JSON Schema, whose patterns know no names."""
 _UNIT_BYTES = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
 _SDK_PATHS = ("/chat/completions", "/completions", "/responses", "/models")
@@ -55,6 +59,11 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def number_or_text(limits: dict[str, float], form: str) -> dict[str, Any]:
+    """The JSON Schema of a value that may be a number or a text of this form."""
+    return {"anyOf": [{"type": "number", **limits}, {"type": "string", "pattern": form}]}
+
+
 def retriable_status(status: int) -> int:
     if status in NEVER_RETRIED:
         raise ValueError("is never retried: the same request would fail again")
@@ -70,6 +79,11 @@ def label(text: str) -> str:
 
 def is_label(text: str) -> bool:
     return bool(text) and text == text.strip() and text.isprintable() and len(text) <= MAX_LABEL
+
+
+def is_glob(name: str) -> bool:
+    """Whether it stands for all names that match it."""
+    return any(sign in name for sign in "*?[")
 
 
 def folder(value: Any) -> Any:
@@ -115,6 +129,14 @@ def otlp_url(text: str) -> str:
     for path in _SIGNAL_PATHS:
         if urlsplit(text).path.rstrip("/").endswith(path):
             raise ValueError(f"must end before {path}, which is added to it")
+    return text
+
+
+def trace_url(text: str) -> str:
+    """A pattern for links to traces, with `{trace_id}` in it."""
+    why = why_no_link(text)
+    if why is not None:
+        raise ValueError(why)
     return text
 
 

@@ -25,12 +25,12 @@ __all__ = ["PARTS", "Part", "parts_of"]
 
 
 PARTS: tuple[Callable[[Run, Mapping[str, str]], Iterator[Part]], ...] = (
+    gateways,
     conversations,
     streaming,
     reasoning,
     tools,
     json_form,
-    gateways,
     money,
 )
 """Each is given the run and, by alias, the names that its models are shown by: inert, so fit for any view."""

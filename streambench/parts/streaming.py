@@ -40,13 +40,13 @@ class _Two:
 
 def streaming(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     """One part for each model that was asked in both ways."""
-    for streamed, whole, _ in twins(run.header.config):
+    for streamed, whole in twins(run.header.config):
         if streamed in names and whole in names:
             yield Part(f"What streaming buys, {names[streamed]}", " ".join(_told(_two(run, streamed, whole))))
 
 
-def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """The aliases of each model that is asked for streams and for whole answers, and its entry in the config."""
+def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The aliases of each model that is asked for streams and for whole answers."""
     wholes: dict[str, str] = {}
     entries = config.get("models", ())
     for entry in entries:
@@ -54,7 +54,7 @@ def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, An
             wholes.setdefault(_same(entry), str(entry["alias"]))
     for entry in entries:
         if entry.get("stream") is not False and _same(entry) in wholes:
-            yield str(entry["alias"]), wholes[_same(entry)], entry
+            yield str(entry["alias"]), wholes[_same(entry)]
 
 
 def _same(entry: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def _cost(two: _Two) -> str:
 
 
 def _usd(frame: Frame) -> Any:
-    """What the gateway says that each request cost; else by its price, where there is one."""
+    """What the gateway says that each request cost; else by its price."""
     return frame["cost_stated_usd"].astype("float64").fillna(frame["cost_usd"].astype("float64"))
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from streambench.plots.cost import cost_speed
-from streambench.plots.drawn import Drawn, FigureOf, Left, save, to_png, to_svg
+from streambench.plots.drawn import Drawn, FigureOf, Kind, Left, save, to_png, to_svg, write
 from streambench.plots.gaps import chunk_gaps, gap_heatmap
 from streambench.plots.lags import lags
 from streambench.plots.latency import latency_by_prompt, ttft_by_prompt_length, ttft_ecdf
 from streambench.plots.material import Material
+from streambench.plots.of_runs import run_changes, run_levels
 from streambench.plots.over_time import latency_over_time
 from streambench.plots.pace import pace
 from streambench.plots.svg import dark_css
@@ -24,7 +25,21 @@ from streambench.plots.waterfall import waterfall
 if TYPE_CHECKING:
     from streambench.results import Run
 
-__all__ = ["FIGURES", "Drawn", "Left", "Material", "all_figures", "dark_css", "save", "to_png", "to_svg"]
+__all__ = [
+    "FIGURES",
+    "Drawn",
+    "Kind",
+    "Left",
+    "Material",
+    "all_figures",
+    "dark_css",
+    "run_changes",
+    "run_levels",
+    "save",
+    "to_png",
+    "to_svg",
+    "write",
+]
 
 FIGURES: Mapping[str, FigureOf] = {
     "ttft-ecdf": ttft_ecdf,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from matplotlib.figure import Figure
 
@@ -61,16 +61,21 @@ def figure(name: str, title: str) -> Callable[[Draw], FigureOf]:
         @wraps(draw)
         def drawn(run: Run | Material) -> Drawn | Left:
             material = Material.of(run)
-            with style.house():
-                plate = draw(material)
-                if isinstance(plate, str):
-                    return Left(name, plate)
-                style.finish(plate.figure, title, plate.note)
-            return Drawn(name, title, plate.sentence, plate.figure, f"{plate.kind} {plate.sentence}")
+            return housed_figure(name, title, lambda: draw(material))
 
         return drawn
 
     return of
+
+
+def housed_figure(name: str, title: str, draw: Callable[[], Plate | str]) -> Drawn | Left:
+    """What `draw` makes, in the house style, titled and laid out."""
+    with style.house():
+        plate = draw()
+        if isinstance(plate, str):
+            return Left(name, plate)
+        style.finish(plate.figure, title, plate.note)
+    return Drawn(name, title, plate.sentence, plate.figure, f"{plate.kind} {plate.sentence}")
 
 
 def to_png(drawn: Drawn) -> bytes:
@@ -91,11 +96,20 @@ def _written(drawn: Drawn, kind: str, metadata: dict[str, str | None]) -> bytes:
     return out.getvalue()
 
 
-def save(drawn: Drawn, folder: str | Path) -> tuple[Path, Path]:
-    """Writes `<name>.png` and `<name>.svg` into the folder, which is made if need be, and gives their paths."""
+Kind = Literal["png", "svg"]
+
+
+def save(drawn: Drawn, folder: str | Path, kinds: Sequence[Kind] = ("png", "svg")) -> tuple[Path, ...]:
+    """Writes `<name>.<kind>` for each kind into the folder, which is made if need be, and gives their paths."""
     home = Path(folder)
     home.mkdir(parents=True, exist_ok=True)
-    png, svg = (home / f"{slug(drawn.name)}.{kind}" for kind in ("png", "svg"))
-    png.write_bytes(to_png(drawn))
-    svg.write_text(to_svg(drawn), "utf-8", newline="\n")
-    return png, svg
+    return tuple(write(drawn, home / f"{slug(drawn.name)}.{kind}") for kind in dict.fromkeys(kinds))
+
+
+def write(drawn: Drawn, path: Path) -> Path:
+    """Writes the figure as what the file's name ends with: SVG, else PNG."""
+    if path.suffix.lower() == ".svg":
+        path.write_text(to_svg(drawn), "utf-8", newline="\n")
+    else:
+        path.write_bytes(to_png(drawn))
+    return path

@@ -200,4 +200,4 @@ def _sampled(material: Material, kinds: list[str]) -> str:
 
 
 def _resumed(seams: list[float]) -> str:
-    return " Dotted: the run was resumed here; the time between its parts is left out." if seams else ""
+    return " Dotted: the next part, or the next run, begins here; the time between is left out." if seams else ""

@@ -6,7 +6,7 @@ Only tags are touched, never text: names from a run stand in text alone, where `
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from streambench.plots.style import THEMED
@@ -37,7 +37,8 @@ def housed(text: str, name: str, title: str, alt: str) -> str:
     scope = f"#{name}-figure "
     body = body.replace(_EVERYTHING, f"{scope}{_EVERYTHING}", 1)
     body = _MARKS.sub(_hoisted, body)
-    body = _TAG.sub(_in_tag("".join(word[0] for word in name.split("-"))), body)
+    prefix = "".join(word[0] for word in name.split("-"))
+    body = _TAG.sub(_in_tag(prefix), body)
     start = body.index("<svg")
     opened = body.index(">", start)
     attributes = body[start + len("<svg") : opened]
@@ -45,18 +46,29 @@ def housed(text: str, name: str, title: str, alt: str) -> str:
         f'<svg id="{name}-figure" role="img" aria-labelledby="{name}-title {name}-desc"{attributes}>\n'
         f' <title id="{name}-title">{escape(title)}</title>\n <desc id="{name}-desc">{escape(alt)}</desc>\n'
         f" <style>{scope}text {{ font-family: {FONTS} }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{\n{dark_css(scope)}}}</style>"
+        f"@media screen and (prefers-color-scheme: dark) {{\n{_dark_of(body, scope, prefix)}}}</style>"
     )
     return f"{body[:start]}{head}{body[opened + 1 :]}"
 
 
-def dark_css(scope: str = "") -> str:
-    """Rules that turn a light figure dark, also for a page's own style sheet; `scope` is a selector and a space."""
+def dark_css(scopes: Sequence[str] = ("",), colours: Sequence[tuple[str, str]] = THEMED) -> str:
+    """Rules that turn a light figure dark, also for a page's own style sheet; each scope begins a selector."""
     return "".join(
-        f'{scope}[style*="{part}: {light}"], {scope}[{part}="{light}"] {{ {part}: {dark} !important }}\n'
-        for light, dark in THEMED
+        f"{', '.join(_selectors(scopes, part, light))} {{ {part}: {dark} !important }}\n"
+        for light, dark in colours
         for part in ("fill", "stroke")
     )
+
+
+def _selectors(scopes: Sequence[str], part: str, light: str) -> Iterator[str]:
+    for scope in scopes:
+        yield f'{scope}[style*="{part}: {light}"]'
+        yield f'{scope}[{part}="{light}"]'
+
+
+def _dark_of(body: str, scope: str, prefix: str) -> str:
+    """For its own colours. What `<use>` draws lies in a tree of its own, where only the ids tell whose it is."""
+    return dark_css((scope, f'[id^="{prefix}-"]'), [pair for pair in THEMED if pair[0] in body])
 
 
 def _hoisted(found: re.Match[str]) -> str:

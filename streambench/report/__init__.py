@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
     from streambench.report.groups import grouping, groups_markdown, groups_terminal
+    from streambench.report.html import write_html
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
     from streambench.report.names import lines_of
     from streambench.report.page import PAGE, check_trace_url, render_page, write_page
+    from streambench.report.runs_page import compared_html, trend_html
     from streambench.report.sentences import Line, headline
     from streambench.report.standings import Board, board
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show, tell
     from streambench.report.text import inert
+    from streambench.report.together import board_together
     from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
     from streambench.report.verdict import (
         doubts_markdown,
@@ -44,7 +47,9 @@ __all__ = [
     "Progress",
     "Summary",
     "board",
+    "board_together",
     "check_trace_url",
+    "compared_html",
     "compared_markdown",
     "compared_plain",
     "compared_terminal",
@@ -67,6 +72,7 @@ __all__ = [
     "show",
     "summarise",
     "tell",
+    "trend_html",
     "trend_markdown",
     "trend_plain",
     "trend_terminal",
@@ -75,6 +81,7 @@ __all__ = [
     "verdict_markdown",
     "verdict_plain",
     "verdict_terminal",
+    "write_html",
     "write_page",
 ]
 
@@ -89,10 +96,13 @@ _HOMES = {
     "sentences": ("Line", "headline"),
     "markdown": ("render_markdown",),
     "page": ("PAGE", "check_trace_url", "render_page", "write_page"),
+    "html": ("write_html",),
+    "runs_page": ("compared_html", "trend_html"),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show", "tell"),
     "text": ("inert",),
+    "together": ("board_together",),
     "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
     "verdict": (
         "doubts_markdown",

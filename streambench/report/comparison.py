@@ -15,22 +15,23 @@ from streambench.verdicts import Difference, ErrorChange, RunsCompared, sentence
 
 SCHEMA = 1
 """1 (2026-11): first schema of `compare --format json`."""
+UNLIKE = "these runs are not alike, so a change may have another cause than the models:"
 _HEAD = ("model", "metric", "base", "new", "change", "95 % interval", "")
 
 
 def compared_terminal(compared: RunsCompared, width: int) -> str:
     parts = [folded(line, width) for line in _top(compared)]
     parts.append("\n")
-    parts.append(_grid(compared).terminal(width))
+    parts.append(changes_grid(compared).terminal(width))
     parts.append("\n")
-    parts += [folded(line, width) for line in _bottom(compared)]
+    parts += [folded(line, width) for line in (*sentences(compared), *remarks(compared))]
     return "".join(parts)
 
 
 def compared_markdown(compared: RunsCompared) -> str:
     top = "".join(f"{markdown_text(line)}\n\n" for line in _top(compared))
-    bottom = "".join(f"- {markdown_text(line)}\n" for line in _bottom(compared))
-    return f"### Comparison of runs\n\n{top}{_grid(compared).markdown()}\n{bottom}"
+    bottom = "".join(f"- {markdown_text(line)}\n" for line in (*sentences(compared), *remarks(compared)))
+    return f"### Comparison of runs\n\n{top}{changes_grid(compared).markdown()}\n{bottom}"
 
 
 def compared_plain(compared: RunsCompared) -> dict[str, Any]:
@@ -62,16 +63,19 @@ def _value(value: Any) -> str:
 def _top(compared: RunsCompared) -> Iterator[str]:
     yield f"{compared.new} against {compared.base}"
     if compared.unlike:
-        yield "WARNING: these runs are not alike, so a change may have another cause than the models:"
+        yield f"WARNING: {UNLIKE}"
         yield from unlike_lines(compared.unlike)
     for line in compared.incomplete:
         yield f"WARNING: incomplete: {line}"
 
 
-def _bottom(compared: RunsCompared) -> Iterator[str]:
-    yield from (sentence(compared, model) for model in compared.models)
-    if not compared.models:
-        yield "no model is in both runs"
+def sentences(compared: RunsCompared) -> list[str]:
+    """One on each model that is in both runs."""
+    return [sentence(compared, model) for model in compared.models] or ["no model is in both runs"]
+
+
+def remarks(compared: RunsCompared) -> Iterator[str]:
+    """What is to be known beside the changes."""
     for run, models in compared.only_in.items():
         if models:
             yield f"only in {run}: {', '.join(models)}"
@@ -81,7 +85,7 @@ def _bottom(compared: RunsCompared) -> Iterator[str]:
         yield f"No time that moved by less than the client's own lag, {lag} ms (p99), is called better or worse."
 
 
-def _grid(compared: RunsCompared) -> Grid:
+def changes_grid(compared: RunsCompared) -> Grid:
     rows = [
         row
         for each in compared.errors

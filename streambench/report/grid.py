@@ -30,9 +30,13 @@ class Grid:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="")
         for place, name in enumerate(self.head):
             table.add_column(name, justify="right" if place in self.right else "left", overflow="fold")
-        for row in self.rows:
-            table.add_row(*(Text(inert(cell, CELL_LIMIT)) for cell in row))
+        for row in self.cells():
+            table.add_row(*map(Text, row))
         return drawn(table, width)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows with every cell inert."""
+        return [tuple(inert(cell, CELL_LIMIT) for cell in row) for row in self.rows]
 
     def markdown(self) -> str:
         sides = ("---:" if place in self.right else "---" for place in range(len(self.head)))

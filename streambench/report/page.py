@@ -1,40 +1,36 @@
 """`report.html`: one file that says what a run showed, to whoever opens it, without a network or an installation.
 
 Templates draw; this module makes what they draw. Jinja2 escapes every text; only our own script and style, the figures'
-SVG and the explorer's JSON go in as they are. The only door to jinja2. Why one page a run: docs/report.md.
+SVG and the explorer's JSON go in as they are. Why one page a run: docs/report.md.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-
 from streambench import plots
 from streambench.clock import NS
-from streambench.errors import DiskError, InputError, Problem
+from streambench.documents import shown
+from streambench.errors import InputError, Problem
 from streambench.findings import FINDINGS
 from streambench.health import OUTCOMES
 from streambench.metrics import METRICS
 from streambench.records import KINDS
 from streambench.report import explorer as requests
 from streambench.report.groups import telling_groupings
+from streambench.report.html import asset, figure_shown, rendered, write_html
 from streambench.report.names import lines_of, safe
 from streambench.report.sentences import headline
 from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, objective_text, usage_rows
 from streambench.report.terminal import STATUS, notes
 from streambench.report.text import number
-from streambench.results import write_whole
-from streambench.stats import percent
+from streambench.secrets import mask_url
+from streambench.trace_ids import LINK, why_no_link
 from streambench.verdicts import DOUBTS, doubts
 
 if TYPE_CHECKING:
@@ -44,33 +40,33 @@ PAGE = "report.html"
 CONFIG_LIMIT = 60_000
 MESSAGE_LIMIT = 240
 WARNINGS = 20
-TRACE_ID = "{trace_id}"
 
 
 def render_page(run: Run, found: Board | None = None, trace_url: str | None = None) -> str:
     """The whole page; the same run gives the same bytes. Raises InputError for a `trace_url` that makes no links.
 
+    Without one the config's `telemetry.trace_url` stands.
+
     Also of a run without requests, without an end, or with a torn journal: it says so.
     """
     check_trace_url(trace_url)
+    trace_url = trace_url or _stored_trace_url(run)
     found = found or board(run)
     material = plots.Material.of(run)
     picked = requests.explorer(run.records)
     names = {row.model.model: row.name for row in found.rows}
-    script, style = _asset("page.js"), _asset("page.css")
-    return _template().render(
+    return rendered(
+        "page.html",
+        script=asset("page.js"),
         title=safe(run.header.name, 80),
         run_id=safe(run.header.run_id, 120),
         started=_instant(run.header.wall_ns),
-        script=script,
-        style=style + _dark(),
-        csp=_policy(script),
         board=found,
         lines=headline(found, run.header),
         alerts=list(alerts(run, found)),
         leaderboard=leaderboard(found, {model.name: model.look.colour for model in material.models}),
         matrices=matrices(found),
-        figures=[_figure(draw(material)) for draw in plots.FIGURES.values()],
+        figures=[figure_shown(draw(material)) for draw in plots.FIGURES.values()],
         outcomes=_outcomes(found),
         examples=_examples(found),
         findings=_findings(found),
@@ -91,51 +87,24 @@ def render_page(run: Run, found: Board | None = None, trace_url: str | None = No
 
 def write_page(run: Run, path: Path, found: Board | None = None, trace_url: str | None = None) -> None:
     """Writes the page to `path`, all of it or nothing. Raises InputError, DiskError."""
-    text = render_page(run, found, trace_url)
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
+    write_html(path, render_page(run, found, trace_url))
 
 
 def check_trace_url(pattern: str | None) -> None:
     """Raises InputError where a pattern is no web address with a place for the id."""
-    if pattern is not None and not (pattern.startswith(("http://", "https://")) and TRACE_ID in pattern):
-        accepted = f"a web address with {TRACE_ID} in it, such as https://traces.example/trace/{TRACE_ID}"
-        raise InputError([Problem("makes no links", where="--trace-url", found=safe(pattern, 200), accepted=accepted)])
+    why = None if pattern is None else why_no_link(pattern)
+    if pattern is not None and why is not None:
+        found = shown(mask_url(pattern))
+        raise InputError([Problem(f"makes no links: it {why}", where="--trace-url", found=found, accepted=LINK)])
+
+
+def _stored_trace_url(run: Run) -> str | None:
+    """As the run's header has it, which anybody may have edited."""
+    pattern = (run.header.config.get("telemetry") or {}).get("trace_url")
+    return pattern if isinstance(pattern, str) and why_no_link(pattern) is None else None
 
 
 # --- parts
-
-
-def _template() -> jinja2.Template:
-    home = jinja2.Environment(
-        loader=jinja2.PackageLoader("streambench.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    home.filters |= {"number": number, "percent": percent, "count": lambda value: f"{value:,}"}
-    return home.get_template("page.html")
-
-
-def _asset(name: str) -> str:
-    return (files("streambench.report") / "templates" / name).read_text("utf-8")
-
-
-def _dark() -> str:
-    """Without a scope: what `<use>` draws lies in a tree of its own, where no selector with an ancestor reaches."""
-    return f"@media screen and (prefers-color-scheme: dark) {{\n{plots.dark_css()}}}\n"
-
-
-def _policy(script: str) -> str:
-    """Nothing from anywhere; of scripts, ours alone."""
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
 
 
 def _instant(wall_ns: int) -> str:
@@ -148,6 +117,7 @@ def _looks(material: plots.Material, names: Sequence[str]) -> Iterator[Any]:
 
 def alerts(run: Run, found: Board) -> Iterator[str]:
     """What must be known before a number is read."""
+    yield from (safe(remark, 2 * MESSAGE_LIMIT) for remark in found.remarks)
     summary = found.summary
     if not summary.complete:
         why = safe(summary.reason, 600) if summary.reason else STATUS.get(summary.status, summary.status)
@@ -167,24 +137,6 @@ def doubts_shown(run: Run, found: Board) -> list[dict[str, str]]:
     """What speaks against quoting the run, as `check` has it."""
     comparisons = found.comparisons["ttft_ms"]
     return [{"kind": DOUBTS[doubt.kind], "why": safe(doubt.why, 400)} for doubt in doubts(run, comparisons=comparisons)]
-
-
-@dataclass(frozen=True, slots=True)
-class FigureShown:
-    """A figure as it stands in the page, or why there is none."""
-
-    name: str
-    title: str
-    sentence: str
-    svg: str
-    why: str
-
-
-def _figure(drawn: plots.Drawn | plots.Left) -> FigureShown:
-    if isinstance(drawn, plots.Left):
-        return FigureShown(drawn.name, drawn.name.replace("-", " "), "", "", safe(drawn.why, 400))
-    svg = plots.to_svg(drawn)
-    return FigureShown(drawn.name, drawn.title, drawn.sentence, svg[svg.index("<svg") :], "")
 
 
 def _outcomes(found: Board) -> dict[str, Any]:

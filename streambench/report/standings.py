@@ -96,6 +96,8 @@ class Board:
     thinned: tuple[int, int] | None
     parts: tuple[Part, ...] = ()
     """What else this run answers: of turns, of gateways, of streaming."""
+    remarks: tuple[str, ...] = ()
+    """What is to be known before all else, where the run is several together."""
 
     @property
     def lag_ms(self) -> float | None:

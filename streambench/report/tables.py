@@ -154,13 +154,14 @@ def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
     measured = requests[~requests["warmup"].astype(bool)]
     starts, ends = _times_ms(measured)
     tokens = measured["output_tokens"].to_numpy(dtype=float, na_value=math.nan)
-    one_part = len(set(measured["segment"].tolist())) <= 1
-    window = (float(starts.min()), float(ends.max())) if len(starts) and one_part else None
+    segments = measured["segment"].to_numpy(dtype=int)
     limits = objective(run.header)
     good = stats.good_requests(measured["outcome"] == "ok", {name: measured[name] for name in limits}, limits)
     rows = []
     for row in board.rows:
         mine = (measured["model"] == row.model.model).to_numpy(dtype=bool)
+        here = segments == segments[mine][0] if len(set(segments[mine])) == 1 else None  # parts share no clock
+        window = None if here is None else (float(starts[here].min()), float(ends[here].max()))
         rates = stats.throughput(starts[mine], ends[mine], tokens[mine], good[mine], window) if window else None
         usage, cost = row.model.usage, row.model.cost_usd
         rows.append(

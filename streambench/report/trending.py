@@ -19,27 +19,27 @@ SHIFT = "*"
 
 
 def trend_terminal(trend: Trend, width: int) -> str:
-    parts = [_grid(trend).terminal(width), "\n", _curves(trend).terminal(width), "\n"]
-    return "".join([*parts, *(folded(line, width) for line in _lines(trend))])
+    parts = [levels_grid(trend).terminal(width), "\n", _curves(trend).terminal(width), "\n"]
+    return "".join([*parts, *(folded(line, width) for line in trend_lines(trend))])
 
 
 def trend_markdown(trend: Trend) -> str:
-    lines = "".join(f"- {markdown_text(line)}\n" for line in _lines(trend))
-    return f"### Trend\n\n{_grid(trend).markdown()}\n{_curves(trend).markdown()}\n{lines}"
+    lines = "".join(f"- {markdown_text(line)}\n" for line in trend_lines(trend))
+    return f"### Trend\n\n{levels_grid(trend).markdown()}\n{_curves(trend).markdown()}\n{lines}"
 
 
 def trend_plain(trend: Trend) -> dict[str, Any]:
     """As JSON data; unknown is null, an interval's end that does not exist too."""
     return {
         "schema": SCHEMA,
-        "runs": [{"run": one.run, "started": _when(one), "status": one.status} for one in trend.points],
+        "runs": [{"run": one.run, "started": when(one), "status": one.status} for one in trend.points],
         "levels": [_plain_level(level) for level in trend.levels],
         "left_out": dict(trend.left_out),
         "shifts_by_chance": trend.by_chance,
     }
 
 
-def _grid(trend: Trend) -> Grid:
+def levels_grid(trend: Trend) -> Grid:
     """A row for each model and run; a star where a level shifted before that run."""
     columns = list(dict.fromkeys((level.metric, level.statistic) for level in trend.levels))
     by_key = {(level.model, level.metric, level.statistic): level for level in trend.levels}
@@ -48,7 +48,7 @@ def _grid(trend: Trend) -> Grid:
     for model in models:
         for at, point in enumerate(trend.points):
             cells = [_cell(by_key[model, *column], at) for column in columns]
-            rows.append((model if at == 0 else "", _when(point), point.run, *cells, _status(point)))
+            rows.append((model if at == 0 else "", when(point), point.run, *cells, _status(point)))
     head = ("model", "started (UTC)", "run", *(_name(*column) for column in columns), "")
     return Grid(head, tuple(rows), right=frozenset(range(3, 3 + len(columns))))
 
@@ -58,7 +58,8 @@ def _curves(trend: Trend) -> Grid:
     return Grid(("model", "metric", "lowest to highest", "over the runs"), tuple(rows))
 
 
-def _lines(trend: Trend) -> Iterator[str]:
+def trend_lines(trend: Trend) -> Iterator[str]:
+    """Each shift, what chance would do, and the runs left out."""
     told = [(level, shift) for level in trend.levels for shift in level.shifts]
     for level, shift in told:
         name = _name(level.metric, level.statistic)
@@ -105,7 +106,8 @@ def _name(column: str, statistic: str) -> str:
     return f"{metric.label} {statistic} {metric.unit}"
 
 
-def _when(point: Point) -> str:
+def when(point: Point) -> str:
+    """Its start: UTC, to the minute."""
     return f"{datetime.fromtimestamp(point.header.wall_ns / NS, UTC):%Y-%m-%d %H:%M}"
 
 

@@ -20,13 +20,13 @@ def verdict_terminal(judged: Sequence[Judged], width: int) -> str:
     """A line above that counts, then the table: failures first."""
     if not judged:
         return ""
-    return folded(verdict_line(judged), width) + _grid(judged).terminal(width)
+    return folded(verdict_line(judged), width) + judged_grid(judged).terminal(width)
 
 
 def verdict_markdown(judged: Sequence[Judged]) -> str:
     if not judged:
         return ""
-    return f"### Assertions\n\n{markdown_text(verdict_line(judged))}\n\n{_grid(judged).markdown()}"
+    return f"### Assertions\n\n{markdown_text(verdict_line(judged))}\n\n{judged_grid(judged).markdown()}"
 
 
 def verdict_line(judged: Sequence[Judged]) -> str:
@@ -80,7 +80,8 @@ def junit_xml(name: str, judged: Sequence[Judged]) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{Xml.tostring(root, encoding="unicode")}\n'
 
 
-def _grid(judged: Sequence[Judged]) -> Grid:
+def judged_grid(judged: Sequence[Judged]) -> Grid:
+    """A row for each assertion and model, failures first."""
     ordered = sorted(judged, key=lambda each: _ORDER.index(each.decision))
     rows = tuple((_WORDS[each.decision], each.model, each.assertion, each.why) for each in ordered)
     return Grid(("", "model", "assertion", "why"), rows)

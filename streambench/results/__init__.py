@@ -12,6 +12,7 @@ from streambench.results.journal import Journal
 from streambench.results.reading import Run, load
 from streambench.results.several import Runs, load_several
 from streambench.results.tables import SUMMARY_CSV, SUMMARY_JSON, Summarised, to_csv, write_summary
+from streambench.results.together import joined, run_names, step_of
 
 __all__ = [
     "END",
@@ -23,9 +24,12 @@ __all__ = [
     "Run",
     "Runs",
     "Summarised",
+    "joined",
     "load",
     "load_several",
+    "run_names",
     "slug",
+    "step_of",
     "to_csv",
     "write_summary",
     "write_whole",

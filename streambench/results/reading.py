@@ -142,14 +142,14 @@ def _end_of_all(ends: Sequence[RunEnd | None], records: Sequence[AttemptRecord])
     known = [end for end in ends if end is not None]
     return replace(
         last,
-        client_lag_ns=_lag_of_all([end.client_lag_ns for end in known]),
+        client_lag_ns=lag_of_all([end.client_lag_ns for end in known]),
         clock_steps=sum(end.clock_steps for end in known),
         clock_error_ns=max(end.clock_error_ns for end in known),
         measured_ns=sum(_measured_ns(end, segment, records) for segment, end in enumerate(ends)),
     )
 
 
-def _lag_of_all(lags: Sequence[Mapping[str, int | None]]) -> dict[str, int | None]:
+def lag_of_all(lags: Sequence[Mapping[str, int | None]]) -> dict[str, int | None]:
     """Samples add up; percentiles do not, so each is that of the part where it was worst."""
     known: dict[str, list[int]] = {}
     for lag in lags:
@@ -166,12 +166,17 @@ def _took_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord])
     return max((record.start_at_ns + record.ended_ns for record in of_part), default=0)
 
 
+def measured_ns(end: RunEnd) -> int:
+    """The measured window of a part that came to its end."""
+    if end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
+        return 0
+    return end.measure_ended_at_ns - end.measure_started_at_ns
+
+
 def _measured_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord]) -> int:
     """A part's measured window; of one that was killed, from its first recorded start to its last recorded end."""
     if end is not None:
-        if end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
-            return 0
-        return end.measure_ended_at_ns - end.measure_started_at_ns
+        return measured_ns(end)
     spans = [
         (record.start_at_ns, record.start_at_ns + record.ended_ns)
         for record in records

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from streambench.stats.normal import normal_quantile, normal_share, t_quantile
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Singles: TypeAlias = npt.NDArray[np.float32]
+Number = TypeVar("Number", np.float32, np.float64)
 Statistic = Literal["mean", "p50", "p90", "p95", "p99"]
 
 STATISTICS: Mapping[Statistic, float | None] = {"mean": None, "p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
@@ -45,6 +46,10 @@ LEAST_ERROR = 0.1
 """A resample's standard error, as a share of the sample's, is never taken to be less."""
 _BATCH = 1_000
 _BLOCK = 64
+_ONE_THREAD = 1 << 18
+"""Multiplications up to which OpenBLAS, numpy's own, takes one thread."""
+_FEWEST_ROWS = 4
+"""With so many prompts that fewer would fit, threads have enough to do."""
 _NOTHING = 1e-12
 """A share this small is rounding."""
 
@@ -242,10 +247,11 @@ def _mean_interval(of: Sample, mean: float, drawn: Floats) -> tuple[float, float
     error = math.sqrt(spread(excess) / of.n**2)
     if error <= _NOTHING * abs(mean):
         return mean, mean
-    totals = drawn @ sizes
-    moved = drawn @ excess / totals
+    columns: Floats = np.stack((sizes, excess, excess**2, excess * sizes, sizes**2), axis=1)
+    totals, moved, squares, crossed, sizes_squared = _counted(drawn, columns).T
+    moved = moved / totals
     # the same formula for each resample: the sum over its prompts of (excess - moved * size) squared
-    squares = drawn @ excess**2 - 2 * moved * (drawn @ (excess * sizes)) + moved**2 * (drawn @ sizes**2)
+    squares = squares - 2 * moved * crossed + moved**2 * sizes_squared
     errors = np.sqrt(np.maximum(squares, 0) * of.prompts / (of.prompts - 1)) / totals
     # without the one prompt that makes most of the spread, a resample seems almost certain: of what, it cannot know
     errors = np.maximum(errors, LEAST_ERROR * error)
@@ -267,11 +273,11 @@ def _cut(of: Sample) -> tuple[Floats, Singles]:
 
 
 def _quantiles(cuts: Floats, up_to: Singles, drawn: Singles, level: float) -> Floats:
-    position = ((drawn @ up_to[:, -1]).astype(np.float64) - 1) * level
+    position = (np.einsum("ij,j->i", drawn, up_to[:, -1]).astype(np.float64) - 1) * level
     lower = np.floor(position + 1e-9)
     part = np.maximum(0.0, position - lower)
     band = _band(up_to, drawn, lower)
-    counted = drawn @ up_to[:, band]
+    counted = _counted(drawn, up_to[:, band])
     places = [band.start + np.sum(counted < (lower + step)[:, None], axis=1) for step in (1, 2)]
     first, second = (cuts[np.minimum(place, len(cuts) - 1)] for place in places)
     # where both are infinite, or the part is none, nothing is to be added
@@ -282,9 +288,18 @@ def _quantiles(cuts: Floats, up_to: Singles, drawn: Singles, level: float) -> Fl
 
 def _band(up_to: Singles, drawn: Singles, lower: Floats) -> slice:
     """The cuts among which the quantiles of all resamples lie, as each block's last cut tells: most need no count."""
-    counted = drawn @ np.ascontiguousarray(up_to[:, _BLOCK - 1 :: _BLOCK])
+    counted = _counted(drawn, up_to[:, _BLOCK - 1 :: _BLOCK])
     below, up_to_next = (np.sum(counted < (lower + step)[:, None], axis=1) for step in (1, 2))
     return slice(int(below.min()) * _BLOCK, (int(up_to_next.max()) + 1) * _BLOCK)
+
+
+def _counted(drawn: npt.NDArray[Number], of_prompts: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Their product, in pieces so small that BLAS starts no threads: where others work too, those wait, not count."""
+    rows = _ONE_THREAD // max(1, of_prompts.size)
+    if rows < _FEWEST_ROWS:
+        return drawn @ of_prompts
+    of_prompts = np.ascontiguousarray(of_prompts)
+    return np.concatenate([drawn[at : at + rows] @ of_prompts for at in range(0, len(drawn), rows)])
 
 
 # --- the upper percentiles

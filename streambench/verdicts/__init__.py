@@ -11,6 +11,7 @@ from streambench.verdicts.comparing import (
     compare_runs,
     sentence,
     signed,
+    status_of,
 )
 from streambench.verdicts.judging import Judged, decide_all, exit_code
 from streambench.verdicts.likeness import Difference, differences, notes
@@ -41,5 +42,6 @@ __all__ = [
     "point_of",
     "sentence",
     "signed",
+    "status_of",
     "trend",
 ]

@@ -173,7 +173,7 @@ def test_a_resumed_run_has_no_hole() -> None:
     found = drawn("resumed", "latency-over-time")
     right = max(x_of(line).max() for model in MODELS for line in lines(found, model))
     assert right < 10  # 54 requests, 50 ms apart
-    assert "resumed here" in found.figure.texts[1].get_text().replace("\n", " ")
+    assert "the next part, or the next run, begins here" in found.figure.texts[1].get_text().replace("\n", " ")
 
 
 def test_rate_limits_have_a_lane_of_their_own() -> None:

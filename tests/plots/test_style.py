@@ -83,6 +83,16 @@ def test_an_svg_has_its_dark_colours() -> None:
     assert set(selectors) == {"#latency-over-time-figure"}
 
 
+def test_what_use_draws_has_its_dark_colours_too() -> None:
+    """It lies in a tree of its own, where no ancestor's id reaches: there its own id tells the figure."""
+    text = svg("rich", "latency-over-time")
+    rules = text[text.index("@media screen and (prefers-color-scheme: dark)") : text.index("</style>")]
+    marks = re.findall(r'<path id="lot-[^"]*"[^>]*style="stroke: (#[0-9a-f]{6})', text)
+    assert marks
+    for colour in marks:
+        assert f'[id^="lot-"][style*="stroke: {colour}"]' in rules
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_label_is_short_and_printable(name: str) -> None:
     """At most 28 characters that the house's font has."""

@@ -1,6 +1,7 @@
 """Opens a report in Chromium as a reader would, and prints what came of it as JSON. Runs in `.venv-browser`.
 
-python browse.py CHROMIUM PAGE FOLDER [AXE]     screenshots go to FOLDER; AXE is axe-core's script
+python browse.py CHROMIUM PAGE FOLDER AXE PLAIN...     screenshots go to FOLDER; AXE is axe-core's script, or "";
+                                                       PLAIN are further pages of ours, which have no script
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(chromium: str, page: str, folder: str, axe: str | None = None) -> None:
+def main(chromium: str, page: str, folder: str, axe: str, *plain: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         visit = Visit(browser, Path(page).resolve().as_uri(), Path(folder))
@@ -33,6 +34,7 @@ def main(chromium: str, page: str, folder: str, axe: str | None = None) -> None:
             "unscripted": visit.unscripted(),
             "widths": visit.looks(),
             "faults": visit.axe(Path(axe).read_text("utf-8")) if axe else None,
+            "plain": {each: visit.plain(each, Path(axe).read_text("utf-8") if axe else "") for each in plain},
         }
         browser.close()
     print(json.dumps(found | {"requests": visit.requests, "said": visit.said}))
@@ -47,14 +49,14 @@ class Visit:
         self.said: list[str] = []
 
     @contextmanager
-    def open(self, look: str) -> Iterator[Page]:
+    def open(self, look: str, url: str = "") -> Iterator[Page]:
         context = self.browser.new_context(**LOOKS[look])
         page = context.new_page()
         page.on("request", lambda request: self.requests.append(request.url[:200]))
         page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
         page.on("dialog", lambda dialog: self.said.append(f"dialog: {dialog.message}"))
-        page.goto(self.url)
+        page.goto(url or self.url)
         yield page
         context.close()
 
@@ -157,10 +159,25 @@ class Visit:
         for look in ("light", "dark", "phone"):
             with self.open(look) as page:
                 page.locator("button.open").first.click()
-                page.evaluate(script)
-                faults = page.evaluate("axe.run()")["violations"]
-                found += [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:120]}" for one in faults]
+                found += faults_of(page, script)
         return found
+
+    def plain(self, path: str, script: str) -> dict[str, Any]:
+        """A page without scripts: its faults, its (width of the content, of the window) in each look, its figures."""
+        found: dict[str, Any] = {"faults": [], "widths": [], "figures": []}
+        for look in ("light", "dark", "phone"):
+            with self.open(look, Path(path).resolve().as_uri()) as page:
+                page.screenshot(path=self.folder / f"{Path(path).stem}-{look}.png", full_page=True)
+                found["widths"].append(page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]"))
+                found["figures"].append(page.locator("figure svg[role=img]:visible").count())
+                found["faults"] += faults_of(page, script) if script else []
+        return found
+
+
+def faults_of(page: Page, script: str) -> list[str]:
+    page.evaluate(script)
+    faults = page.evaluate("axe.run()")["violations"]
+    return [f"{one['impact']} {one['id']}: {one['nodes'][0]['html'][:120]}" for one in faults]
 
 
 if __name__ == "__main__":

@@ -310,3 +310,22 @@ def streaming_ms(record: AttemptRecord) -> float:
 
 def given(outcomes: Mapping[str, int]) -> dict[str, int]:
     return {outcome: count for outcome, count in outcomes.items() if count}
+
+
+def test_doctor_and_globs_through_both(stack: Stack, tmp_path: Path) -> None:
+    """What the proxy offers under two names and the model server under one: listed, picked, and tried by doctor."""
+    gateways = {
+        "proxy": {"base_url": stack.gateway_url, "api_key": f"${{{KEY_VARIABLE}}}"},
+        "server": {"base_url": stack.model_url, "api_key": "none"},
+    }
+    models = ["smollm2-*", {"model": "smollm2-135*", "gateway": "server"}]
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"gateways": gateways, "models": models, "prompts": ["Hi"]}))
+    environment = {**os.environ, KEY_VARIABLE: KEY}
+    command = [sys.executable, "-m", "streambench", "doctor", str(config)]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert KEY not in done.stdout + done.stderr
+    for alias in (*MODELS, "smollm2-135m"):
+        assert re.search(rf"^ok +{alias} streams: \d+ chunks, TTFT \d+ ms$", done.stdout, re.MULTILINE), done.stdout
+        assert re.search(rf"^ok +{alias} usage: \d+ tokens in, \d+ out$", done.stdout, re.MULTILINE), done.stdout

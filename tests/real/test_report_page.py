@@ -16,14 +16,18 @@ from typing import Any
 import pytest
 from parts import Environment
 from plots.runs import HOSTILE, rich
+from verdicts.made import header, noisy, run_of
 
-from streambench.report import render_page
+from streambench.assertions import parse_text
+from streambench.report import compared_html, render_page, trend_html
+from streambench.verdicts import compare_runs, decide_all, point_of, trend
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 ENVIRONMENT = Environment(".venv-browser", "browser.txt")
 AXE = "axe-core@4.14.1"
 MODELS = ("alpha", "beta", HOSTILE[0])
+NAMES = ("alpha", *HOSTILE[:2])
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +64,44 @@ def built() -> None:
     ENVIRONMENT.build()
 
 
+def compared_page() -> str:
+    """Of two runs with hostile models, against their base, with assertions."""
+    slowed = (None, None, "alpha")
+    base, *news = (
+        run_of(noisy(seed, model, NAMES, 12, 3), f"run-{seed}", header(NAMES)) for seed, model in enumerate(slowed)
+    )
+    judged = [decide_all(new, [parse_text("ttft_p50: < 5%")], base) for new in news]
+    return compared_html([compare_runs(base, new) for new in news], judged)
+
+
+def trend_page() -> str:
+    """Of nine days."""
+    points = []
+    for day in range(9):
+        head = header(NAMES, wall_ns=(10**9 + day * 86_400) * 10**9)
+        points.append(point_of(run_of(noisy(day, None, NAMES, 6, 1), f"run-{day}", head)))
+    return trend_html(trend(points))
+
+
 @pytest.fixture(scope="module")
 def visit(built: None, chromium: str, axe: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("page")
     page = folder / "report.html"
     page.write_text(render_page(rich(MODELS, prompts=14), trace_url="https://traces.example/{trace_id}"), "utf-8")
+    plain = {folder / "compared.html": compared_page(), folder / "trend.html": trend_page()}
+    for path, text in plain.items():
+        path.write_text(text, "utf-8")
     program = Path(__file__).parent / "browse.py"
-    command = [ENVIRONMENT.python, str(program), chromium, str(page), str(folder), *([str(axe)] if axe else [])]
+    command = [ENVIRONMENT.python, str(program), chromium, str(page), str(folder), str(axe or ""), *map(str, plain)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout) | {"folder": folder, "page": page.as_uri()}
 
 
 def test_it_asks_for_nothing_else(visit: Any) -> None:
-    """Only for itself, and for what it carries inside."""
-    assert {url for url in visit["requests"] if not url.startswith("data:")} == {visit["page"]}
+    """Only for itself, and for what it carries inside; nor does a page of several runs."""
+    pages = {visit["page"], *(Path(each).as_uri() for each in visit["plain"])}
+    assert {url for url in visit["requests"] if not url.startswith("data:")} == pages
 
 
 def test_it_says_nothing(visit: Any) -> None:
@@ -133,3 +160,12 @@ def test_axe_finds_no_fault(visit: Any) -> None:
     if visit["faults"] is None:
         pytest.skip("axe-core cannot be had here: npm pack failed")
     assert visit["faults"] == []
+    assert [each["faults"] for each in visit["plain"].values()] == [[], []]
+
+
+def test_pages_of_several_runs_fit_every_screen(visit: Any) -> None:
+    """In light, dark and on a phone, each with its figure, and no wider than the window."""
+    assert len(visit["plain"]) == 2
+    for found in visit["plain"].values():
+        assert found["figures"] == [1, 1, 1]
+        assert all(content <= window for content, window in found["widths"])

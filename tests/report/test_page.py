@@ -255,6 +255,18 @@ def test_a_trace_link_needs_a_web_address() -> None:
     assert data_of(read(render_page(found, trace_url="https://t.example/{trace_id}")))["trace_url"]
 
 
+def test_the_configs_pattern_stands_without_an_option() -> None:
+    """As the header has it; an option wins, and one that was edited into nonsense makes no links."""
+    stored = {"telemetry": {"trace_url": "https://config.example/{trace_id}"}}
+    header = header_of(("a",), {})
+    found = run_of([answer(0, "a", "p")], replace(header, config={**header.config, **stored}))
+    assert data_of(read(render_page(found)))["trace_url"] == "https://config.example/{trace_id}"
+    option = "https://option.example/{trace_id}"
+    assert data_of(read(render_page(found, trace_url=option)))["trace_url"] == option
+    edited = replace(found.header, config={"telemetry": {"trace_url": "javascript:x{trace_id}"}})
+    assert data_of(read(render_page(replace(found, header=edited))))["trace_url"] is None
+
+
 # --- hostile text
 
 

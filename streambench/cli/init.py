@@ -1,0 +1,210 @@
+"""`streambench init`: asks for a gateway and models, or takes them as options, and writes a config that runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from streambench.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from streambench.config import Config
+    from streambench.picking import Listing
+    from streambench.starting import Start
+
+SIMULATED_FILE = "simulated-models.yaml"
+_MOST_SHOWN = 40
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
+@click.command()
+@click.argument("path", required=False, default="streambench.yaml", type=click.Path(path_type=Path))
+@click.option("--base-url", metavar="URL", help="The gateway, as in https://gateway.example/v1.")
+@click.option("--key-variable", metavar="NAME", help="The variable that holds its key; none: it asks for none.")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="A model, or a glob; may be given often.")
+@click.option("--name", help="What runs are called; the file's name without it.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+def init(
+    path: Path,
+    base_url: str | None,
+    key_variable: str | None,
+    models: tuple[str, ...],
+    name: str | None,
+    *,
+    force: bool,
+) -> int:
+    """Write a commented config to PATH (streambench.yaml) that runs as it is.
+
+    Asks for what no option says, if a person is there to answer; lists the models that the gateway offers. Without a
+    gateway the config is of the embedded simulator, which needs no key. No key is ever written: the config names the
+    variable that holds it.
+    """
+    from streambench.starting import SIMULATED
+
+    _refuse_to_overwrite(path, force=force)
+    start = _asked(path, base_url, key_variable, models, name, ask=sys.stdin.isatty())
+    simulated = path.with_name(SIMULATED_FILE) if start.base_url is None else None
+    if simulated is not None:
+        _refuse_to_overwrite(simulated, force=force)
+    text = _checked(start, path)
+    if simulated is not None:
+        _write(simulated, SIMULATED)
+    _write(path, text)
+    for line in _next_steps(start, path):
+        click.echo(line)
+    return 0
+
+
+def _asked(
+    path: Path, base_url: str | None, variable: str | None, models: Sequence[str], name: str | None, *, ask: bool
+) -> Start:
+    from streambench.starting import SIMULATED_MODELS, Start
+
+    if base_url is None and ask:
+        question = "The gateway's base URL, as in https://gateway.example/v1 (empty: simulated models)"
+        base_url = click.prompt(question, default="", show_default=False).strip() or None
+    stem = re.sub(r"[^\w.-]+", "-", path.stem).strip("-") or "run"
+    if base_url is None or base_url == "embedded":
+        _refuse_without_gateway(variable, models)
+        return Start(name or stem, SIMULATED_MODELS, simulated_file=SIMULATED_FILE)
+    base_url = _checked_url(base_url)
+    variable = _variable(base_url, variable, ask=ask)
+    chosen = tuple(models) or (_choose_models(base_url, variable) if ask else ())
+    if not chosen:
+        raise InputError([Problem("is needed with --base-url", where="--model", accepted="a model's name, or a glob")])
+    _refuse_unusable(chosen)
+    return Start(name or stem, chosen, base_url, variable)
+
+
+def _refuse_unusable(models: Sequence[str]) -> None:
+    from streambench.config import is_label
+    from streambench.documents import shown
+
+    unusable = [model for model in models if not is_label(model)]
+    if unusable:
+        message, accepted = "is no usable name", "a model's name as the gateway has it, on one line"
+        raise InputError([Problem(message, where="--model", found=shown(each), accepted=accepted) for each in unusable])
+
+
+def _refuse_without_gateway(variable: str | None, models: Sequence[str]) -> None:
+    given = "--model" if models else "--key-variable" if variable else None
+    if given:
+        message = "needs a gateway: the simulated models have names of their own"
+        raise InputError([Problem(message, where=given, accepted="--base-url https://gateway.example/v1 beside it")])
+
+
+def _checked_url(base_url: str) -> str:
+    from streambench.config import read_base_url
+
+    try:
+        return read_base_url(base_url.strip())
+    except ValueError as error:
+        accepted = "a URL such as https://gateway.example/v1, without a password or key"
+        raise InputError([Problem(str(error), where="--base-url", accepted=accepted)]) from None
+
+
+def _variable(base_url: str, variable: str | None, *, ask: bool) -> str | None:
+    from streambench.config import variable_for
+    from streambench.starting import gateway_name
+
+    suggested = variable_for(gateway_name(base_url))
+    if variable is None:
+        question = "The environment variable that holds its key (none: it asks for none)"
+        variable = click.prompt(question, default=suggested) if ask else suggested
+    if variable.lower() == "none":
+        return None
+    if not _VARIABLE.fullmatch(variable):
+        # what was given is not shown: it may be the key itself
+        message = "is no variable's name; the key itself is never given here"
+        raise InputError([Problem(message, where="--key-variable", accepted=f"a name such as {suggested}, or none")])
+    return variable
+
+
+def _choose_models(base_url: str, variable: str | None) -> tuple[str, ...]:
+    """From what the gateway offers, if it says."""
+    names = sorted(_offered(base_url, variable).names)
+    for name in names[:_MOST_SHOWN]:
+        click.echo(f"  {name}")
+    if len(names) > _MOST_SHOWN:
+        click.echo(f"  and {len(names) - _MOST_SHOWN} more")
+    default = ", ".join(names[:2]) or None
+    answer = str(click.prompt("The models to measure: names or globs, with commas between", default=default))
+    return tuple(name for part in answer.split(",") if (name := part.strip()))
+
+
+def _offered(base_url: str, variable: str | None) -> Listing:
+    """Asked with the key, where the environment has it; what went wrong is said."""
+    import asyncio
+
+    from streambench.discovery import ask
+    from streambench.picking import Listing, why
+    from streambench.starting import Start, config_text, gateway_name
+
+    if variable is not None and not os.environ.get(variable):
+        click.echo(f"{variable} is not set, so the gateway is not asked for its models")
+        return Listing()
+    config = _loaded(config_text(Start("init", ("any",), base_url, variable), "init.yaml"), os.environ)
+    name = gateway_name(base_url)
+    listing = asyncio.run(ask(config, {name: base_url}, [name]))[name]
+    if listing.failure is not None:
+        click.echo(f"the gateway gives no list of its models: {why(listing.failure)}")
+    else:
+        click.echo(f"it offers {len(listing.offers)} models:")
+    return listing
+
+
+def _checked(start: Start, path: Path) -> str:
+    """The config's text, loaded once as a run would, with a stand-in for the key. Raises ConfigError."""
+    from streambench.secrets import strip_controls
+    from streambench.starting import config_text
+
+    text = config_text(start, strip_controls(str(path)))
+    _loaded(text, {start.key_variable: "a-stand-in"} if start.key_variable else {})
+    return text
+
+
+def _loaded(text: str, env: Mapping[str, str]) -> Config:
+    """Raises ConfigError, of the text alone: it lies nowhere yet."""
+    import tempfile
+
+    from streambench.config import load_config
+    from streambench.starting import SIMULATED
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "init.yaml"
+        file.write_text(text, encoding="utf-8")
+        (Path(folder) / SIMULATED_FILE).write_text(SIMULATED, encoding="utf-8")
+        try:
+            return load_config(file, env=env)
+        except InputError as error:
+            raise InputError([replace(problem, file=None, line=None) for problem in error.problems]) from None
+
+
+def _refuse_to_overwrite(path: Path, *, force: bool) -> None:
+    if path.exists() and not force:
+        accepted = "another PATH, or --force to overwrite it"
+        raise InputError([Problem("is there already, and is left as it is", str(path), accepted=accepted)])
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError([Problem(f"cannot be written: {error.strerror or error}", str(path))]) from None
+
+
+def _next_steps(start: Start, path: Path) -> list[str]:
+    steps = [f"wrote {path}"]
+    if start.base_url is None:
+        steps.append(f"wrote {path.with_name(SIMULATED_FILE)}: the simulated models")
+    elif start.key_variable is not None and not os.environ.get(start.key_variable):
+        steps.append(f"first:  export {start.key_variable}=...   (the gateway's key)")
+    return [*steps, f"then:   streambench doctor {path}", f"        streambench run {path}"]
