@@ -104,6 +104,9 @@ def _resolve(draft: Draft, settings: FileConfig, suite: Suite) -> Config:
 
 def _asked(settings: FileConfig, model: Model) -> Iterator[Model]:
     """The model as it is asked: once, or as a stream and as a whole answer side by side, under two names."""
+    if model.gateway not in settings.gateways:  # a pattern that leaves models out of every gateway's
+        yield model
+        return
     api = model.api or settings.gateways[model.gateway].api
     stated = settings.stream if model.stream is None else model.stream
     for streamed in stated:
