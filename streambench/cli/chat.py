@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from streambench.cli.places import CONFIG
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ ANSWER_LIMIT = 1_000_000
 
 @click.command()
 @click.argument("model", metavar="MODEL")
-@click.option(
-    "--config", "config_file", metavar="CONFIG", type=click.Path(path_type=Path), help="Where MODEL is named."
-)
+@click.option("--config", "config_file", metavar="CONFIG", type=CONFIG, help="Where MODEL is named.")
 @click.option("--base-url", metavar="URL", help="The gateway, up to and including the version; instead of --config.")
 @click.option("--key-variable", metavar="NAME", help="The environment variable that has the gateway's key.")
 @click.option("--system", metavar="TEXT", help="What the model is told before all else.")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from streambench.cli.places import CONFIG, OVERRIDES
+from streambench.cli.places import CONFIG, OVERRIDES, RUN
 
 
 @click.command()
 @click.argument("config_file", metavar="CONFIG", type=CONFIG)
 @OVERRIDES
-@click.option("--like", metavar="RESULTS", type=click.Path(path_type=Path), help="Count as this earlier run did.")
+@click.option("--like", metavar="RESULTS", type=RUN, help="Count as this earlier run did.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(config_file: Path, overrides: tuple[str, ...], like: Path | None, *, as_json: bool) -> int:
     """Print what running CONFIG would take: requests, tokens, cost, time. No request is sent.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate, page
+from streambench.cli.places import RUN
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ TOGETHER = "together.html"
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=RUN)
 @click.option(
     "--output",
     "-o",

@@ -44,7 +44,7 @@ def ttft_ecdf(material: Material) -> Plate | str:
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_xlabel(style.unit("TTFT in ms", log=log))
-    axes.set_ylabel("share of requests that had started")
+    axes.set_ylabel("share that had started")
     legend(sheet, material, shown, samples, {name: f"{number(middles[name])} ms" for name in shown}, title="median")
     return Plate(
         sheet,

@@ -164,7 +164,9 @@ def facts(seen: AttemptRecord) -> Mapping[str, Any]:
     """All that a record says but for when it came."""
     plain = {name: value for name, value in as_plain(seen).items() if name not in TOLD_BY_THE_CUT}
     found = [each for each in findings(seen) if each.name not in FOUND_BY_THE_CUT]
-    return {**plain, "timeline": (seen.timeline.kind, seen.timeline.chars), "outcome": judge(seen), "findings": found}
+    calls = [(call.name, call.arguments_valid, call.why, call.choice) for call in seen.tool_calls]
+    parts = {"timeline": (seen.timeline.kind, seen.timeline.chars), "tool_calls": calls}
+    return {**plain, **parts, "outcome": judge(seen), "findings": found}
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------------
