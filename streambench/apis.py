@@ -39,6 +39,11 @@ STREAMED_CHAT = Ask()
 """As a model is asked that says nothing of it."""
 
 
+def whole_alias(alias: str) -> str:
+    """What the whole answers of a model go by, where its streams stand beside them."""
+    return f"{alias} (whole)"
+
+
 def in_words_of(api: str, chat: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the SDK's `create` of an API is given besides model and stream, made of what it is given for a chat:
     `messages`, `extra_body` with the parameters, and whatever else there is.

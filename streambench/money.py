@@ -118,6 +118,13 @@ def usd(value: float | None) -> str:
     return f"{value:.10f}"[: _first_digit(value) + 3].rstrip("0")
 
 
+def times_as_much(low: float, high: float) -> str:
+    """`, 1.6 times as much`, for the end of a sentence; nothing where the one is free."""
+    if low <= 0:
+        return ""
+    return f", {high / low:.1f} times as much" if high / low >= 1.05 else ", hardly more"
+
+
 def _first_digit(value: float) -> int:
     text = f"{value:.10f}"
     return next((at for at, char in enumerate(text) if char not in "0."), len(text))

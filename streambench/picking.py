@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from streambench.apis import whole_alias
 from streambench.config import Config, Model
 from streambench.documents import dotted, shown
 from streambench.errors import ConfigError, Problem
@@ -90,24 +91,31 @@ def picked(models: Sequence[Model], offered: Mapping[str, Collection[str]]) -> t
     A picked model goes by its name, or by `name@gateway` where that name is taken or picked of several gateways.
     """
     literal = [model for model in models if not (model.picks or model.excludes)]
-    there = {(model.gateway, model.model) for model in literal}
+    there = {_key(model, model.model) for model in literal}
     found: list[Model] = []
     for model in models:
         if not model.picks:
             found += [] if model.excludes else [model]
             continue
         for name in _picks_of(model, models, offered):
-            if (model.gateway, name) not in there:
-                there.add((model.gateway, name))
+            if _key(model, name) not in there:
+                there.add(_key(model, name))
                 found.append(model.model_copy(update={"model": name, "alias": ""}))
     taken = {model.alias for model in literal}
-    often = Counter(model.model for model in found if not model.alias)
+    often = Counter((model.model, model.ask.streamed) for model in found if not model.alias)
     return tuple(model if model.alias else _named(model, taken, often) for model in found)
 
 
-def _named(model: Model, taken: Collection[str], often: Mapping[str, int]) -> Model:
-    alone = often[model.model] == 1 and model.model not in taken
-    return model.model_copy(update={"alias": model.model if alone else f"{model.model}@{model.gateway}"})
+def _key(model: Model, name: str) -> tuple[str, str, bool]:
+    """Streams and whole answers of one model are two rows."""
+    return model.gateway, name, model.ask.streamed
+
+
+def _named(model: Model, taken: Collection[str], often: Mapping[tuple[str, bool], int]) -> Model:
+    beside = not model.ask.streamed and often.get((model.model, True))
+    alias = whole_alias(model.model) if beside else model.model
+    alone = often[model.model, model.ask.streamed] == 1 and alias not in taken
+    return model.model_copy(update={"alias": alias if alone else f"{alias}@{model.gateway}"})
 
 
 def _picks_of(model: Model, models: Sequence[Model], offered: Mapping[str, Collection[str]]) -> list[str]:
@@ -170,11 +178,10 @@ def _unasked(listings: Mapping[str, Listing]) -> Iterable[str]:
 
 
 def _told(config: Config, offered: Mapping[str, Collection[str]]) -> Iterable[str]:
-    for model in config.models:
-        if model.picks:
-            names = _picks_of(model, config.models, offered)
-            total = len(offered[model.gateway])
-            yield f"{model.model} picks {len(names)} of the {total} models of {model.gateway}: {_few(names, 12)}"
+    for pattern, gateway in dict.fromkeys((model.model, model.gateway) for model in config.models if model.picks):
+        model = next(model for model in config.models if (model.model, model.gateway) == (pattern, gateway))
+        names = _picks_of(model, config.models, offered)
+        yield f"{pattern} picks {len(names)} of the {len(offered[gateway])} models of {gateway}: {_few(names, 12)}"
 
 
 def _few(names: Sequence[str], most: int = 3) -> str:

@@ -159,6 +159,19 @@ def test_a_globs_settings_are_those_of_all_it_picks(write: Write) -> None:
     assert [model.params for model in resolved.models] == [{"max_tokens": 9}] * 3
 
 
+def test_a_globs_whole_answers_stand_beside_its_streams(write: Write) -> None:
+    """Told once, and picked again by a header; without streams beside them they go by their name."""
+    config = loaded(write({"model": "gpt-*", "stream": [True, False]}, {"model": "meta/*", "stream": False}))
+    resolved = resolve(config, {"hub": listing(*NAMES)}, "c.yaml")
+    assert [(model.alias, model.ask.streamed) for model in resolved.config.models] == [
+        *(("gpt-4o", True), ("gpt-4o-mini", True), ("gpt-4o (whole)", False), ("gpt-4o-mini (whole)", False)),
+        ("meta/llama-3", False),
+    ]
+    assert len(resolved.notes) == 2
+    again = resolve_again(config, resolved.config.masked()["models"])
+    assert again.masked() == resolved.config.masked()
+
+
 def test_a_header_gives_the_same_models_again(write: Write) -> None:
     """Whatever the gateway offers by then: the globs pick from the run's own models."""
     config = loaded(write({"model": "gpt-4o", "alias": "big"}, "deepseek-*", "gpt-*", "!*-preview"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from streambench.apis import unsendable
+from streambench.apis import unsendable, whole_alias
 from streambench.asked import faults
 from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
 from streambench.config.credentials import variable_for
@@ -46,11 +46,6 @@ def check_relations(draft: Draft) -> None:
     _check_telemetry(draft, draft.data.get("telemetry"))
     _check_assertions(draft, draft.data.get("assert"))
     _check_prompts_given(draft)
-
-
-def whole_alias(alias: str) -> str:
-    """What the whole answers of a model go by, where its streams stand beside them."""
-    return f"{alias} (whole)"
 
 
 def check_prompts_sendable(draft: Draft, suite: Suite | None) -> None:

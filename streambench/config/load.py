@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from streambench.config.checks import check_prompts_sendable, check_relations, complete_models, whole_alias
+from streambench.apis import whole_alias
+from streambench.config.checks import check_prompts_sendable, check_relations, complete_models
 from streambench.config.credentials import check_credentials
 from streambench.config.draft import Draft
 from streambench.config.files import find_files, hash_of_yaml, load_prompts

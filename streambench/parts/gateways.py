@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench import stats
 from streambench.bills import Cost, cost_of
+from streambench.health import of_count
 from streambench.metrics import NS_PER_MS
 from streambench.money import price_in, usd
 from streambench.parts.part import Part
@@ -109,7 +110,8 @@ def _later(each: Comparison, two: _Two) -> str:
     difference, does = each.difference, _LATER[each.metric]
     low, high, value = difference.low, difference.high, difference.value
     if value is None or low is None or high is None:
-        told = f"{each.prompts} prompts have an answer in both ways, and it takes {stats.MIN_PROMPTS}"
+        have = "has" if each.prompts == 1 else "have"
+        told = f"{of_count(each.prompts, 'prompt')} {have} an answer in both ways, and it takes {stats.MIN_PROMPTS}"
         return f"When it {does} cannot be compared: {told}"
     places = stats.digits(value, low, high, two.lag_ms)
     if each.winner is None:

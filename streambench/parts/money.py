@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from streambench.bills import Cost, cost_of
-from streambench.money import price_in, usd
+from streambench.money import price_in, times_as_much, usd
 from streambench.parts.part import Part
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _cheapest(known: Mapping[str, float]) -> str:
     alone = f"1,000 output tokens took {usd(known[first])} USD of {first}"
     if len(order) == 1:
         return f"{alone}, their input included."
-    times = f", {known[last] / known[first]:.1f} times as much" if known[first] > 0 else ""
+    times = times_as_much(known[first], known[last])
     return f"{alone}, the least, and {usd(known[last])} USD of {last}{times}; their input is included."
 
 

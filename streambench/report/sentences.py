@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from streambench import stats
 from streambench.findings import thresholds_of
-from streambench.money import usd
+from streambench.money import times_as_much, usd
 from streambench.records import RunHeader
 from streambench.report.standings import Board, Row
 from streambench.stats import Place, listed, percent
@@ -138,7 +138,7 @@ def _cost(board: Board) -> str:
     if len(known) < 2:
         return ""
     (low, cheapest), (high, dearest) = min(known), max(known)
-    times = f", {high / low:.1f} times as much" if low > 0 else ""
+    times = times_as_much(low, high)
     stated = [name for _, name in known if costs[name].by == "gateway"]
     by = "as the gateway states it" if len(stated) == len(known) else "by the prices of the config"
     but = f" ({listed(stated)} as the gateway states it)" if 0 < len(stated) < len(known) else ""

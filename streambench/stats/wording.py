@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from streambench.health import of_count
 from streambench.stats.paired import Comparison
 from streambench.stats.printing import between, digits, listed, rounded
 from streambench.stats.ranking import Place
@@ -79,7 +80,8 @@ def leader_in_words(
     pair = _between(comparisons, leader.model, places[1].model)
     if pair is None or pair.winner is None:
         return f"{leader.model} most likely {does}, but is not told apart from every other."
-    rest = f", and is surely ahead of all {len(places) - 1} others" if len(places) > 2 and leader.worst == 1 else ""
+    others = "both others" if len(places) == 3 else f"all {len(places) - 1} others"
+    rest = f", and is surely ahead of {others}" if len(places) > 2 and leader.worst == 1 else ""
     return f"{in_words(pair, None, client_lag_ms)}{rest}."
 
 
@@ -91,7 +93,8 @@ def _between(comparisons: Sequence[Comparison], one: str, other: str) -> Compari
 def _settle(comparison: Comparison) -> str:
     change = f"{comparison.change:.0%}".replace("%", " %")
     if comparison.prompts < MIN_PROMPTS:
-        return f": {comparison.prompts} prompts have an answer from both, and it takes {MIN_PROMPTS}"
+        have = "has" if comparison.prompts == 1 else "have"
+        return f": {of_count(comparison.prompts, 'prompt')} {have} an answer from both, and it takes {MIN_PROMPTS}"
     if comparison.more is None:
         return ""
     if comparison.more == 0:

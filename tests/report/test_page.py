@@ -148,7 +148,7 @@ def test_the_verdict_is_that_of_the_comparison(run: Run, page: Element) -> None:
     assert pair.winner == "alpha"
     said = verdict(page)["First word"]
     assert said.startswith(stats.in_words(pair, None, found.lag_ms))
-    assert "surely ahead of all 2 others" in said
+    assert "surely ahead of both others" in said
 
 
 def test_the_matrix_is_its_own_mirror(run: Run) -> None:
