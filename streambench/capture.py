@@ -17,6 +17,7 @@ from streambench.api_events import events_of
 from streambench.apis import STREAMED_CHAT, Ask
 from streambench.chunks import StreamDecoder, StreamLimits
 from streambench.clock import NS, Anchor
+from streambench.dialects import shown_name
 from streambench.failures import MESSAGE_LIMIT, failure_from_body, failure_from_plain
 from streambench.json_answers import JsonForm
 from streambench.money import COST_HEADERS
@@ -74,9 +75,10 @@ class TapeReader:
         self.tape = tape
         self.ask = ask
         self._limits = limits or StreamLimits()
+        self.events = events_of(ask)
         decoder = StreamDecoder if ask.streamed else WholeDecoder
         self.decoder = decoder(
-            keep_text=keep_text, schemas=schemas, limits=self._limits, events=events_of(ask), json_form=json_form
+            keep_text=keep_text, schemas=schemas, limits=self._limits, events=self.events, json_form=json_form
         )
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
@@ -259,7 +261,7 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         comments=decoder.comments if _is_answer(reader) else 0,
         malformed=decoder.malformed if _is_answer(reader) else 0,
         malformed_why=_maybe(about.clean_message, decoder.malformed_why) if _is_answer(reader) else None,
-        finish_reason=_maybe(clean, decoder.finish_reason),
+        finish_reason=_maybe(partial(_named, about), decoder.finish_reason),
         done=decoder.done,
         usage=decoder.usage,
         usage_refused=about.usage_refused,
@@ -283,6 +285,8 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         streamed=reader.ask.streamed,
         asked=_cleaned_asked(about),
         json_answer=decoder.json_answer(),
+        unfinished=decoder.unfinished,
+        summarised=reader.events.summarised,
     )
 
 
@@ -409,6 +413,11 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
     )
+
+
+def _named(about: Circumstances, name: str) -> str:
+    """As it is where it is a plain name; any other text may be the prompt's."""
+    return about.secrets.clean(name if shown_name(name) == name else about.clean_message(name), VALUE_LIMIT)
 
 
 def _cleaned_asked(about: Circumstances) -> Asked | None:
