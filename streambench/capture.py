@@ -218,6 +218,8 @@ class Circumstances:
     model_asked: str | None = None
     usage_asked: bool = True
     asked: Asked | None = None
+    answered: frozenset[str] = frozenset()
+    """Functions that the suite has results of: their names are in the header, and tell whether a session can go on."""
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
@@ -430,7 +432,7 @@ def _cleaned_asked(about: Circumstances) -> Asked | None:
 
 def _cleaned_call(call: ToolCall, about: Circumstances) -> ToolCall:
     """The model chose the name, and may have put anything there; what is wrong quotes the declared schema alone."""
-    return replace(call, name=_maybe(about.clean_message, call.name))
+    return call if call.name in about.answered else replace(call, name=_maybe(about.clean_message, call.name))
 
 
 def _maybe(clean: Callable[[str], str], text: str | None) -> str | None:

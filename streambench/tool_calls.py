@@ -18,6 +18,8 @@ CALLS_LIMIT = 64
 """Calls of one stream that are judged."""
 ARGUMENTS_LIMIT = 256 * 1024
 """Characters of arguments that are held at once, over all calls; calls beyond it are not judged."""
+TOO_LONG = f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged"
+"""Why a call that was not held is not judged."""
 NAME_LIMIT = 64
 """As long as OpenAI lets a function's name be."""
 WHY_LIMIT = 200
@@ -132,8 +134,7 @@ class ToolCalls:
         name = shown_name(call.name) if call.name else None  # the model chose it
         named_ns = call.named_ns if finished or call.last_ns is not None else None
         if call.too_long:
-            why: str | None = f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged"
-            return ToolCall(name, None, why, named_ns, choice=call.choice)
+            return ToolCall(name, None, TOO_LONG, named_ns, choice=call.choice)
         schema, text = self.schemas.get(call.name), "".join(call.arguments)
         whole = False
         if text.strip():
