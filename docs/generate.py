@@ -35,7 +35,7 @@ def pages() -> dict[str, str]:
 
 def cli_markdown() -> str:
     """The help text of every command, as the terminal shows it."""
-    context = click.Context(commands, info_name="streambench")
+    context = click.Context(commands, info_name="streambench", **commands.context_settings)
     parts = ["# Commands\n\nGenerated from the code by `make docs`.\n", _section("streambench", commands, context)]
     for name in commands.list_commands(context):
         command = commands.get_command(context, name)

@@ -8,7 +8,7 @@ from streambench.frames import ATTEMPT_COLUMNS, CHUNK_COLUMNS, CHUNK_OWNER, SCAL
 
 COLUMN_DOCS: Mapping[str, str] = {
     "run_id": "the run; tells rows of several runs apart",
-    "seq": "the request's number in its phase of the plan, from 0",
+    "seq": "the request's number in the plan, from 0: the warm-up's come first",
     "attempt": "which try of the request, from 1",
     "gateway": "the gateway's name in the config",
     "model": "the model's alias",

@@ -69,13 +69,19 @@ async def ask_one(
     return listing
 
 
+def _answered_ns(tape: Tape) -> int | None:
+    """None where the kernel stamped the answer before we could note that all was sent: unknown, not zero."""
+    if not tape.headers_at or not tape.sent or tape.headers_at <= tape.sent:
+        return None
+    return tape.headers_at - tape.sent
+
+
 def _read(tape: Tape, config: Config) -> tuple[Listing, str | None]:
     """What came, and from where to ask on."""
     listing = Listing(
         status=tape.status,
         connection=tape.connection,
-        # the kernel may stamp the answer before we could note that all was sent
-        answered_ns=max(0, tape.headers_at - tape.sent) if tape.headers_at and tape.sent else None,
+        answered_ns=_answered_ns(tape),
     )
     if tape.status is not None and not 200 <= tape.status < 300:
         return replace(listing, failure=_refused(tape, tape.status, config)), None

@@ -618,6 +618,7 @@ def test_one_interrupt_drains(home: Home, number: signal.Signals) -> None:
     assert {judge(record) for record in ran.measured} == {"ok"}
     assert "stopping: waiting for" in ran.err
     assert "once more to break off" in ran.err
+    assert re.search(r"^To send the rest: streambench resume \S+$", ran.out, re.MULTILINE)
 
 
 def test_a_second_interrupt_breaks_off(home: Home) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,47 @@ def test_the_readmes_two_lines_are_a_config(tmp_path: Path) -> None:
     config = load_config(tmp_path / "c.yaml", env={"HUB_API_KEY": "key-from-environment"})
     assert [model.alias for model in config.models] == ["gpt-4o", "deepseek-chat"]
     assert config.gateways["hub"].api_key == "key-from-environment"
+
+
+BLOCKS = [
+    (page.name, number, block)
+    for page in (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), re.DOTALL), 1)
+    if "runs-on:" not in block and "OTEL_" not in block  # those of GitHub Actions
+]
+
+
+@pytest.mark.parametrize(("page", "number", "block"), BLOCKS, ids=[f"{page}-{number}" for page, number, _ in BLOCKS])
+def test_every_yaml_block_loads(tmp_path: Path, page: str, number: int, block: str) -> None:
+    """As it stands, with only what it leaves out beside it: a gateway, models, or prompts."""
+    shutil.copytree(DOCS.parent / "configs" / "suites", tmp_path / "suites")
+    for name in ("bars.png", "towns.csv"):
+        shutil.copy(tmp_path / "suites" / name, tmp_path / name)
+    shutil.copy(tmp_path / "bars.png", tmp_path / "small.gif")
+    (tmp_path / "results" / "before").mkdir(parents=True)
+    (tmp_path / "results" / "before" / "run.json").write_text("{}")
+    (tmp_path / "towns.csv").write_text("town,country,wish\nOslo,Norway,Trams.\n")
+    for number_of, part in enumerate(_parts(block)):
+        file = tmp_path / f"{number}-{number_of}.yaml"
+        file.write_text(part)
+        names = {name: f"key-of-{name}" for name in re.findall(r"\$\{(\w+)\}", part)}
+        load_config(file, env=names)
+
+
+def _parts(block: str) -> list[str]:
+    """What stands in one block as alternatives of one key is tried one by one; a list is one of prompts."""
+    if block.startswith("- "):
+        block = "prompts:\n" + "".join(f"  {line}\n" for line in block.splitlines())
+    top = re.findall(r"^(\w+):", block, re.MULTILINE)
+    if "suite" in top and len(top) > 1:
+        return [part for line in block.splitlines() for part in _parts(line + "\n")]
+    if "gateways" not in top:
+        block += "gateways: {hub: {base_url: https://gateway.example/v1, api_key: none}}\n"
+    if "models" not in top:
+        block += "models: [{model: gpt-4o, price: {input: 1, output: 4}}]\n"
+    if not {"prompts", "suite"} & set(top):
+        block += "prompts: [Hi]\n"
+    return [block]
 
 
 def test_every_file_the_readme_names_is_there() -> None:

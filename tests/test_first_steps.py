@@ -122,6 +122,35 @@ def test_at_a_terminal_it_asks_and_shows_what_is_offered(tmp_path: Path) -> None
     assert config.gateways["hub"].api_key is None
 
 
+def test_a_mistyped_answer_is_asked_again(tmp_path: Path) -> None:
+    """A URL without a scheme and a key in the place of its variable cost no earlier answer; the key is not repeated."""
+    ours, theirs = pty.openpty()
+    os.write(ours, f"h.example\nhttps://h.example/v1\n{KEY}\nH_KEY\n!a\nm\n".encode())
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "streambench", "init", "asked.yaml"],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=tmp_path,
+    )
+    said = asking.communicate(timeout=60)[0].decode()
+    os.close(theirs)
+    os.close(ours)
+    assert asking.returncode == 0, said
+    assert "must begin with http:// or https://" in said
+    assert "is no variable's name" in said
+    assert KEY not in said
+    config = load_config(tmp_path / "asked.yaml", env={"H_KEY": "k"})
+    assert [gateway.base_url for gateway in config.gateways.values()] == ["https://h.example/v1"]
+
+
+def test_a_second_simulated_config_shares_the_models_file(command: Command, tmp_path: Path) -> None:
+    """What the first `init` wrote beside it is the same, so it is in nobody's way."""
+    assert command("init", "one.yaml")[0] == 0
+    assert command("init", "two.yaml")[0] == 0
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 # --- doctor
 
 

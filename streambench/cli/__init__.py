@@ -34,7 +34,14 @@ from streambench.errors import InputError, StreambenchError
 INTERRUPTED = 3
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _InOrder(click.Group):
+    """Lists its commands in the order in which a newcomer meets them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own signature
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="streambench")
 def commands() -> None:
     """Fair, true timings of many models' token streams behind an OpenAI-compatible gateway.
@@ -44,23 +51,26 @@ def commands() -> None:
     """
 
 
-commands.add_command(init)
-commands.add_command(run)
-commands.add_command(models)
-commands.add_command(doctor)
-commands.add_command(plan)
-commands.add_command(resume)
-commands.add_command(compare)
-commands.add_command(check)
-commands.add_command(trend)
-commands.add_command(show)
-commands.add_command(report)
-commands.add_command(plot)
-commands.add_command(export)
-commands.add_command(chat)
-commands.add_command(simulate)
-commands.add_command(config)
-commands.add_command(completion)
+for _command in (
+    init,
+    doctor,
+    models,
+    plan,
+    run,
+    resume,
+    report,
+    show,
+    plot,
+    compare,
+    check,
+    trend,
+    export,
+    chat,
+    simulate,
+    config,
+    completion,
+):
+    commands.add_command(_command)
 
 
 def main() -> None:

@@ -34,7 +34,9 @@ ANSWER_LIMIT = 1_000_000
 def chat(
     model: str, config_file: Path | None, base_url: str | None, key_variable: str | None, system: str | None
 ) -> int:
-    """Talk to MODEL; TTFT, pace, usage and cost stand under each answer, timed as in a run. Nothing is written to disk.
+    """Talk to MODEL, with the numbers of each answer.
+
+    TTFT, pace, usage and cost, timed as in a run. Nothing is written to disk.
 
     Ctrl-C stops an answer, /quit or Ctrl-D ends. Lines may be piped in: the exit code is 1 if one was not answered.
     """

@@ -32,7 +32,7 @@ def check(
     undecided: str | None,
     junit: Path | None,
 ) -> int:
-    """Try assertions on the runs RESULTS, and list what speaks against quoting them.
+    """Try assertions on runs, and list doubts about quoting them.
 
     Without --assert those of the run's own config are tried. What speaks against quoting a run (too few samples, drift,
     client lag, saturation, caches, uneven failures) is told with its numbers; it changes no exit code.

@@ -36,13 +36,13 @@ def compare(
     *,
     force: bool,
 ) -> int:
-    """Compare the runs NEW with the run BASE, model by model, paired by prompt.
+    """Compare runs with the run BASE: what changed, and how surely.
 
-    A percentage in an assertion is how much worse than BASE a model may be, with its 95 % interval: 'ttft_p50: < 10%'.
-    Without --assert those of each NEW's own config hold.
+    Model by model, paired by prompt. A percentage in an assertion is how much worse than BASE a model may be, with its
+    95 % interval: 'ttft_p50: < 10%'. Without --assert those of each NEW's own config hold.
 
-    Exit codes: 0 all held; 1 an assertion failed, or every request of a model of NEW; 2 bad input, or runs that are
-    not alike; 3 a run is incomplete; 4 the sample cannot decide.
+    Exit codes: 0 all held; 1 an assertion failed, or every request of a model of NEW; 2 bad input, or runs that are not
+    alike; 3 a run is incomplete; 4 the sample cannot decide.
     """
     from streambench.report import compared_html
     from streambench.verdicts import compare_runs

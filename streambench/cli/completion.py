@@ -10,7 +10,9 @@ _VARIABLE = "_STREAMBENCH_COMPLETE"
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that has SHELL complete commands, options, config files and runs.
+    """Print the script by which your shell completes commands.
+
+    Options, config files and the folders of runs too.
 
     \b
     bash: streambench completion bash >> ~/.bashrc

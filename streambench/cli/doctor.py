@@ -28,10 +28,11 @@ _MARKS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 @click.option("--tools", is_flag=True, help="Try a request with a tool as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
 def doctor(config_file: Path, overrides: tuple[str, ...], *, no_requests: bool, tools: bool, as_json: bool) -> int:
-    """Check CONFIG and all that a run of it needs: a line each, with what to do.
+    """Check all that a run of CONFIG needs, and say what to mend.
 
-    Keys, gateways (DNS, TCP, TLS and HTTP apart), models offered, telemetry, open files, results folder and disk; then
-    each model by one tiny request: whether it streams, unbuffered, with usage, and with --tools takes tools.
+    A line each: keys, gateways (DNS, TCP, TLS and HTTP apart), models offered, telemetry, open files, results folder
+    and disk; then each model by one tiny request: whether it streams, unbuffered, with usage, and with --tools takes
+    tools.
 
     Exit code 0 if a run can begin, 1 if something would break it, 2 for bad input.
     """

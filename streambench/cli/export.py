@@ -60,7 +60,7 @@ def export(
     config_file: Path | None,
     deadline: float,
 ) -> int:
-    """Write the tables of the runs RESULTS as files, several runs into one; or send their spans.
+    """Write the tables of runs as files, or send their spans.
 
     The columns are in docs/frames.md; unknown is empty or null, warm-up is marked. Of several runs the files go to
     --output. Text in CSV that a spreadsheet would run as a formula is made inert.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIMULATED_FILE = "simulated-models.yaml"
 _MOST_SHOWN = 40
+Answer = TypeVar("Answer")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
@@ -40,18 +41,18 @@ def init(
     *,
     force: bool,
 ) -> int:
-    """Write a commented config to PATH (streambench.yaml) that runs as it is.
+    """Write a commented config that runs as it is.
 
-    Asks for what no option says, if a person is there to answer; lists the models that the gateway offers. Without a
-    gateway the config is of the embedded simulator, which needs no key. No key is ever written: the config names the
-    variable that holds it.
+    To PATH, or streambench.yaml. Asks for what no option says, if a person is there to answer; lists the models that
+    the gateway offers. Without a gateway the config is of the embedded simulator, which needs no key. No key is ever
+    written: the config names the variable that holds it.
     """
     from streambench.starting import SIMULATED
 
     _refuse_to_overwrite(path, force=force)
     start = _asked(path, base_url, key_variable, models, name, ask=sys.stdin.isatty())
     simulated = path.with_name(SIMULATED_FILE) if start.base_url is None else None
-    if simulated is not None:
+    if simulated is not None and not _has(simulated, SIMULATED):
         _refuse_to_overwrite(simulated, force=force)
     text = _checked(start, path)
     if simulated is not None:
@@ -68,19 +69,42 @@ def _asked(
     from streambench.starting import SIMULATED_MODELS, Start
 
     if base_url is None and ask:
-        question = "The gateway's base URL, as in https://gateway.example/v1 (empty: simulated models)"
-        base_url = click.prompt(question, default="", show_default=False).strip() or None
+        base_url = _asked_again(_ask_for_url) or None
     stem = re.sub(r"[^\w.-]+", "-", path.stem).strip("-") or "run"
     if base_url is None or base_url == "embedded":
         _refuse_without_gateway(variable, models)
         return Start(name or stem, SIMULATED_MODELS, simulated_file=SIMULATED_FILE)
     base_url = _checked_url(base_url)
-    variable = _variable(base_url, variable, ask=ask)
+    variable = _asked_again(lambda: _ask_for_variable(base_url)) if ask and variable is None else variable
+    variable = _variable(base_url, variable)
     chosen = tuple(models) or (_choose_models(base_url, variable) if ask else ())
     if not chosen:
         raise InputError([Problem("is needed with --base-url", where="--model", accepted="a model's name, or a glob")])
     _refuse_unusable(chosen)
     return Start(name or stem, chosen, base_url, variable)
+
+
+def _asked_again(question: Callable[[], Answer]) -> Answer:
+    """A person who mistypes is told so and asked once more, and loses no earlier answer."""
+    while True:
+        try:
+            return question()
+        except InputError as error:
+            for problem in error.problems:
+                click.echo(f"{problem.message} (accepted: {problem.accepted})", err=True)
+
+
+def _ask_for_url() -> str | None:
+    question = "The gateway's base URL, as in https://gateway.example/v1 (empty: simulated models)"
+    base_url = str(click.prompt(question, default="", show_default=False)).strip()
+    return base_url if base_url in ("", "embedded") else _checked_url(base_url)
+
+
+def _ask_for_variable(base_url: str) -> str:
+    question = "The environment variable that holds its key (none: it asks for none)"
+    variable = str(click.prompt(question, default=_suggested(base_url))).strip()
+    _variable(base_url, variable)
+    return variable
 
 
 def _refuse_unusable(models: Sequence[str]) -> None:
@@ -110,14 +134,16 @@ def _checked_url(base_url: str) -> str:
         raise InputError([Problem(str(error), where="--base-url", accepted=accepted)]) from None
 
 
-def _variable(base_url: str, variable: str | None, *, ask: bool) -> str | None:
+def _suggested(base_url: str) -> str:
     from streambench.config import variable_for
     from streambench.starting import gateway_name
 
-    suggested = variable_for(gateway_name(base_url))
-    if variable is None:
-        question = "The environment variable that holds its key (none: it asks for none)"
-        variable = click.prompt(question, default=suggested) if ask else suggested
+    return variable_for(gateway_name(base_url))
+
+
+def _variable(base_url: str, variable: str | None) -> str | None:
+    suggested = _suggested(base_url)
+    variable = suggested if variable is None else variable
     if variable.lower() == "none":
         return None
     if not _VARIABLE.fullmatch(variable):
@@ -135,8 +161,17 @@ def _choose_models(base_url: str, variable: str | None) -> tuple[str, ...]:
     if len(names) > _MOST_SHOWN:
         click.echo(f"  and {len(names) - _MOST_SHOWN} more")
     default = ", ".join(names[:2]) or None
+    return _asked_again(lambda: _ask_for_models(default, base_url, variable))
+
+
+def _ask_for_models(default: str | None, base_url: str, variable: str | None) -> tuple[str, ...]:
+    from streambench.starting import Start
+
     answer = str(click.prompt("The models to measure: names or globs, with commas between", default=default))
-    return tuple(name for part in answer.split(",") if (name := part.strip()))
+    chosen = tuple(name for part in answer.split(",") if (name := part.strip()))
+    _refuse_unusable(chosen)
+    _checked(Start("init", chosen, base_url, variable), Path("init.yaml"))
+    return chosen
 
 
 def _offered(base_url: str, variable: str | None) -> Listing:
@@ -191,6 +226,14 @@ def _refuse_to_overwrite(path: Path, *, force: bool) -> None:
     if path.exists() and not force:
         accepted = "another PATH, or --force to overwrite it"
         raise InputError([Problem("is there already, and is left as it is", str(path), accepted=accepted)])
+
+
+def _has(path: Path, text: str) -> bool:
+    """Whether that is what is in it: an earlier `init` wrote it, and writing it again loses nothing."""
+    try:
+        return path.read_text(encoding="utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def _write(path: Path, text: str) -> None:

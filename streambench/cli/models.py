@@ -25,9 +25,10 @@ _COLUMNS = ("model", "owned by", "context", "USD/M in", "USD/M out", "in the con
 @click.option("--gateway", metavar="NAME", help="Ask this gateway only.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def models(config_file: Path, overrides: tuple[str, ...], gateway: str | None, *, as_json: bool) -> int:
-    """List the models that the gateways of CONFIG offer, and which of them it asks for.
+    """List the models that the gateways of CONFIG offer.
 
-    Asks each gateway once for `GET /models`; that costs nothing. Exit code 1 if a gateway gave no list.
+    And which of them CONFIG asks for. Asks each gateway once for `GET /models`; that costs nothing. Exit code 1 if a
+    gateway gave no list.
     """
     import asyncio
     import json

@@ -15,10 +15,11 @@ from streambench.cli.places import CONFIG, OVERRIDES, RUN
 @click.option("--like", metavar="RESULTS", type=RUN, help="Count as this earlier run did.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(config_file: Path, overrides: tuple[str, ...], like: Path | None, *, as_json: bool) -> int:
-    """Print what running CONFIG would take: requests, tokens, cost, time. No request is sent.
+    """Tell what a run would take: requests, tokens, cost, time.
 
-    Input is estimated at four characters a token, output is bounded by max_tokens; --like takes both, and the time,
-    from the answers of an earlier run. What neither can tell is unknown. Of globs the gateway is asked for its list.
+    No request is sent. Input is estimated at four characters a token, output is bounded by max_tokens; --like takes
+    both, and the time, from the answers of an earlier run. What neither can tell is unknown. Of globs the gateway is
+    asked for its list.
     """
     import json
 

@@ -45,10 +45,10 @@ PLOTS = "plots"
     help="Where files go, instead of plots/ in the run's folder; of several runs each gets a folder there.",
 )
 def plot(results: tuple[Path, ...], names: tuple[str, ...], kinds: tuple[str, ...], output: Path | None) -> int:
-    """Write the figures of the runs RESULTS as files, NAME.png or NAME.svg, and print their paths.
+    """Write the figures of runs as PNG or SVG files.
 
-    A figure that has nothing true to show is left out, with the reason on stderr. Also of a run that was killed, or
-    still goes on.
+    Prints their paths. A figure that has nothing true to show is left out, with the reason on stderr. Also of a run
+    that was killed, or still goes on.
     """
     from streambench import plots
 

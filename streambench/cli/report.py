@@ -58,10 +58,11 @@ def report(
     trace_url: str | None,
     groupings: tuple[By, ...],
 ) -> int:
-    """Write one self-contained page for each run in RESULTS: who is fastest, who breaks, and how sure that is.
+    """Write a page of runs: who is fastest, who breaks, how surely.
 
-    With --together it is one page, where `MODEL @ RUN` is a model of its own, paired with the others by prompt; what is
-    unlike in the runs is said. Also of a run that was killed, or still goes on: its page says so.
+    One self-contained page for each run in RESULTS. With --together it is one page, where `MODEL @ RUN` is a model of
+    its own, paired with the others by prompt; what is unlike in the runs is said. Also of a run that was killed, or
+    still goes on: its page says so.
     """
     from streambench.report import check_trace_url, grouping, groups_terminal
 

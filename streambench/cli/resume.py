@@ -45,7 +45,7 @@ def resume(
     junit: Path | None,
     **flags: str | None,
 ) -> int:
-    """Send what is missing of the run in RESULTS, and append it there.
+    """Send what a run still lacks, and append it there.
 
     The config is read again from where it was when the run was begun, or from CONFIG if it was moved. What is measured
     must be as it was; `limits.duration`, `budget`, `breakers` and `telemetry` may differ. Requests that were broken off

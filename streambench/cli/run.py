@@ -33,10 +33,13 @@ def run(
     junit: Path | None,
     **flags: str | None,
 ) -> int:
-    """Measure the models of CONFIG, interleaved, and write a results folder.
+    """Measure the models of CONFIG, and write a results folder.
 
     Ctrl-C once stops sending and keeps everything; twice breaks off what is under way.
     `streambench resume` sends what was left.
+
+    Exit codes: 0 all is well; 1 a model had only failures, or an assertion failed; 2 bad input; 3 the run is
+    incomplete; 4 an assertion cannot be decided, as the sample is too small.
     """
     from streambench.cli import session
     from streambench.config import load_config

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--seq", type=int, required=True, metavar="N", help="The request's number, as in the journal and frames.")
 @click.option("--phase", type=click.Choice(["measure", "warmup"]), default="measure", help="Which of the two plans.")
 def show(results: tuple[Path, ...], seq: int, phase: str) -> int:
-    """Show one request of the runs RESULTS: its attempts, their times, and each one's chunks along a line."""
+    """Show one request: its attempts, times, and chunks on a line."""
     from streambench.report import lane_text
 
     runs = gate.load_runs(results)

@@ -12,9 +12,9 @@ import click
 @click.option("--seed", default=0, show_default=True, help="Seed of all delays, lengths and faults.")
 @click.option("--truth", type=click.Path(dir_okay=False), help="File for the true time of every write, as JSON lines.")
 def simulate(models: str, port: int, host: str, seed: int, truth: str | None) -> int:
-    """Serve the simulated models of a YAML file on an OpenAI-compatible API, on this machine only.
+    """Serve simulated models on an OpenAI-compatible API.
 
-    MODELS is a file such as configs/simulated/models.yaml. Stop it with Ctrl-C.
+    On this machine only. MODELS is a YAML file such as configs/simulated/models.yaml. Stop it with Ctrl-C.
     """
     from streambench.simulator import main
 

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     help="Write its figure too, as SVG or PNG by the file's ending.",
 )
 def trend(results: tuple[Path, ...], form: str, html: Path | None, plot: Path | None) -> int:
-    """Follow each model over many runs: RESULTS are runs, or folders of runs such as results/.
+    """Follow each model over many runs, and mark shifts.
 
-    The runs have to be alike (the same suite, load, gateways, models); those unlike the newest are left out and named.
-    A shift is a level that changed and stayed; from 8 runs on one can be shown.
+    RESULTS are runs, or folders of runs such as results/. The runs have to be alike (the same suite, load, gateways,
+    models); those unlike the newest are left out and named. A shift is a level that changed and stayed; from 8 runs on
+    one can be shown.
     """
     import json
 

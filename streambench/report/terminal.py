@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -138,6 +139,9 @@ def render(summary: Summary, folder: Path | None = None, *, width: int, colour: 
     if folder is not None:
         # Whole on one line, however long, so that it can be copied.
         console.print(Text(f"Files: {inert(str(folder), 1000)}"), soft_wrap=True)
+        if not summary.complete:
+            rest = f"To send the rest: streambench resume {shlex.quote(inert(str(folder), 1000))}"
+            console.print(Text(rest), soft_wrap=True)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
