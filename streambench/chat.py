@@ -11,7 +11,6 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from os.path import commonprefix
 
 from streambench.client import ArmedRequest, Client, Instruments
 from streambench.clock import take_anchor
@@ -124,9 +123,9 @@ class _Shown:
     def all_of(self, text: str) -> None:
         """Where what was shown was masked afterwards, what follows it is not lost."""
         whole = self.mask(text)
-        new = whole[len(commonprefix((self.shown, whole))) :]
+        alike = next((at for at, (a, b) in enumerate(zip(self.shown, whole, strict=False)) if a != b), len(self.shown))
         if len(whole) > len(self.shown) or not self.shown.startswith(whole):
-            self.show(new)
+            self.show(whole[alike:])
             self.shown = whole
 
 

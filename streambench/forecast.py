@@ -151,9 +151,7 @@ def _model(config: Config, model: Model, plan: Plan, like: Like) -> ModelForecas
     )
 
 
-def _ask(
-    config: Config, model: Model, prompt: Prompt, seen: _Seen, price: Price | None
-) -> tuple[Range, Range, Range]:
+def _ask(config: Config, model: Model, prompt: Prompt, seen: _Seen, price: Price | None) -> tuple[Range, Range, Range]:
     """Input, output and cost of one request."""
     tokens_in = _measured(usage.input for usage in seen.usages)
     if tokens_in.expected is None:

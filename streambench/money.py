@@ -148,7 +148,7 @@ def _thought_and_written(usage: Usage) -> tuple[int, int]:
 
 
 def _usd(text: str | None) -> float | None:
-    """A number as JSON has it, no larger than a usage may state: what `float` takes besides, nobody meant for dollars."""
+    """A number as JSON has it, no larger than a usage may state: what else `float` takes is no amount."""
     if text is None or not _NUMBER.fullmatch(text.strip()):
         return None
     found = float(text)

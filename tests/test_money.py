@@ -200,7 +200,7 @@ def test_a_requests_row_has_the_cost_of_all_its_attempts() -> None:
     assert requests[["cost_usd", "cost_stated_usd"]].isna().loc[1].all()
 
 
-@pytest.mark.parametrize("text", ["1e308", "1_000", "１２", "inf", "-1", "0x10", "9" * 30, ""])
+@pytest.mark.parametrize("text", ["1e308", "1_000", "\uff11\uff12", "inf", "-1", "0x10", "9" * 30, ""])
 def test_a_header_that_states_no_amount_says_nothing(text: str) -> None:
     """Not even what Python would read as a number: two of 1e308 would make an infinite sum."""
     assert stated_usd(make_record(headers={"x-litellm-response-cost": text})) is None

@@ -101,7 +101,13 @@ def test_a_later_turn_sends_the_answers_before_it(tmp_path: Path) -> None:
 def test_the_gateways_params_count(tmp_path: Path) -> None:
     """They are sent too: 3 choices of 40 tokens, and an instruction of 7 bytes with its quotes."""
     path = tmp_path / "config.yaml"
-    hub = {"base_url": "http://127.0.0.1:9/v1", "api_key": "none", "params": {"n": 3, "max_tokens": 40, "note": "brief"}}
-    path.write_text(yaml.safe_dump({"gateways": {"demo": hub}, "models": ["alpha"], "prompts": [{"id": "p", "text": "Hello"}]}))
+    hub = {
+        "base_url": "http://127.0.0.1:9/v1",
+        "api_key": "none",
+        "params": {"n": 3, "max_tokens": 40, "note": "brief"},
+    }
+    path.write_text(
+        yaml.safe_dump({"gateways": {"demo": hub}, "models": ["alpha"], "prompts": [{"id": "p", "text": "Hello"}]})
+    )
     worst = Reserves(load_config(path), {}).of(ticket("p"))
     assert (worst.tokens, worst.blind) == (120 + 5 + FRAME_TOKENS + 7, False)

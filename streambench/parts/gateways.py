@@ -47,7 +47,8 @@ class _Lane:
 
     @property
     def answered(self) -> set[_Key]:
-        return {(str(row.prompt_id), int(row.repeat), int(row.turn)) for row in self.fine.itertuples()}
+        rows = self.fine[["prompt_id", "repeat", "turn"]].itertuples(index=False, name=None)
+        return {(str(prompt_id), int(str(repeat)), int(str(turn))) for prompt_id, repeat, turn in rows}
 
     @property
     def asked(self) -> int:
@@ -143,8 +144,8 @@ def _failures(two: _Two) -> str:
 
 
 def _cost(run: Run, two: _Two) -> str:
-    """What a request took each way, of those alone that were answered both ways: who fails the dear ones is not cheaper.
-    Nothing where neither is known.
+    """What a request took each way, nothing where neither is known. Of those alone that were answered both ways: who
+    fails the dear ones is not cheaper.
     """
     lanes = (two.other, two.base)
     bills = [_bills(run, lane, two.other.answered & two.base.answered) for lane in lanes]
