@@ -123,7 +123,9 @@ class _Shown:
     def all_of(self, text: str) -> None:
         """Where what was shown was masked afterwards, what follows it is not lost."""
         whole = self.mask(text)
-        alike = next((at for at, (a, b) in enumerate(zip(self.shown, whole, strict=False)) if a != b), len(self.shown))
+        alike = len(self.shown)
+        if not whole.startswith(self.shown):
+            alike = next((at for at, (a, b) in enumerate(zip(self.shown, whole, strict=False)) if a != b), alike)
         if len(whole) > len(self.shown) or not self.shown.startswith(whole):
             self.show(whole[alike:])
             self.shown = whole
