@@ -146,7 +146,7 @@ def _took(record: AttemptRecord, price: Price | None, worst: Amount) -> Amount:
     tokens: float | None = None
     if usage is not None:
         both = None if usage.input is None or usage.output is None else usage.input + usage.output
-        tokens = both if usage.total is None else usage.total
+        tokens = max((count for count in (both, usage.total) if count is not None), default=None)
     if usd is None:
         usd = 0.0 if price is None else max(worst.usd, price.at_most(0, came))
     return Amount(max(worst.tokens, came) if tokens is None else tokens, usd)

@@ -23,7 +23,7 @@ from streambench.json_answers import JsonForm
 from streambench.money import COST_HEADERS
 from streambench.prompt_mask import PromptMask
 from streambench.records import Asked, AttemptRecord, Failure, Ticket, ToolCall
-from streambench.secrets import Secrets
+from streambench.secrets import Secrets, mask_url
 from streambench.sse import BOM
 from streambench.transport import Tape
 from streambench.wholes import WholeDecoder
@@ -55,7 +55,14 @@ PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm
 HEADER_LIMIT = 40
 VALUE_LIMIT = 200
 DETAIL_LIMIT = 100
+<<<<<<< HEAD
+_WORD = re.compile(r"\S{1,64}(?:; ?\S{1,32}){0,2}")
+"""With parameters, as a content type has them."""
+_OF_PROXIES = ("server", "via")
+"""Headers of many words that no prompt comes into."""
+=======
 _NAME = re.compile(r"[\w.:/@+-]+", re.ASCII)
+>>>>>>> e93ae6c8f88f4b6a664b976f4d130d5a7c40e3b1
 BODY_TEXT_LIMIT = 16 * 1024
 """Bytes of an error body that are looked at."""
 
@@ -225,6 +232,12 @@ class Circumstances:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
         return self.secrets.clean(self.prompt_mask().hide(_without_half_word(text))) if text else text
 
+    def clean_word(self, text: str, limit: int = VALUE_LIMIT) -> str:
+        """What should be one word: a code, a name, an id. Only where it is more, it is looked through for the prompt's
+        own words: a prompt that says `stop` must not hide a finish reason.
+        """
+        return self.secrets.clean(text if _WORD.fullmatch(text) else self.prompt_mask().hide(text), limit)
+
 
 def _without_half_word(text: str) -> str:
     """A message that was cut may end in half a key, which nobody would know for one."""
@@ -236,7 +249,11 @@ def _without_half_word(text: str) -> str:
 def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
     """The record of an exchange that is over. `refused` is our own side's reason not to have sent it at all."""
     tape, decoder = reader.tape, reader.decoder
+<<<<<<< HEAD
+    clean = about.clean_word
+=======
     clean, named = partial(about.secrets.clean, limit=VALUE_LIMIT), partial(_named, about)
+>>>>>>> e93ae6c8f88f4b6a664b976f4d130d5a7c40e3b1
     ended = tape.ended if tape.ended is not None else tape.start
     failure = refused or _failure(reader, about)
     start = tape.start or about.scheduled_ns
@@ -256,7 +273,7 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         last_byte_ns=_since(start, tape.last_byte),
         stamps=tape.stamps,
         status=tape.status,
-        headers=_kept_headers(tape, about.secrets),
+        headers=_kept_headers(tape, about),
         content_type=_maybe(clean, tape.header("content-type")),
         body_bytes=tape.body_bytes,
         reads=tape.read_count,
@@ -370,7 +387,7 @@ def _http_error(reader: TapeReader, about: Circumstances) -> Failure:
     failure = failure_from_body("http_error", reader.start_of_body(), status=tape.status)
     location = tape.header("location")
     if location is not None and tape.status is not None and tape.status < 400:
-        told = f"redirected to {location}, which is not followed: let base_url lead there"
+        told = f"redirected to {mask_url(location)}, which is not followed: let base_url lead there"
         failure = replace(failure, message=told)
     wall_ns = anchor.wall_of(tape.start - anchor.monotonic_ns)
     return replace(failure, retry_after_s=retry_after_s(dict(tape.headers), wall_ns))
@@ -399,9 +416,9 @@ def _float(text: str | None) -> float | None:
     return value if 0 <= value < float("inf") else None
 
 
-def _kept_headers(tape: Tape, secrets: Secrets) -> dict[str, str]:
+def _kept_headers(tape: Tape, about: Circumstances) -> dict[str, str]:
     kept = [
-        (name, secrets.clean(value, VALUE_LIMIT))
+        (name, (about.secrets.clean if name in _OF_PROXIES else about.clean_word)(value, VALUE_LIMIT))
         for name, value in tape.headers
         if name in HEADERS_KEPT or name.startswith(PREFIXES_KEPT)
     ]
@@ -414,8 +431,13 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
     return replace(
         failure,
         message=about.clean_message(failure.message),
+<<<<<<< HEAD
+        detail=_maybe(partial(about.clean_word, limit=DETAIL_LIMIT), failure.detail),
+        code=_maybe(partial(about.clean_word, limit=DETAIL_LIMIT), failure.code),
+=======
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
         code=None if failure.code is None else _named(about, failure.code)[:DETAIL_LIMIT],
+>>>>>>> e93ae6c8f88f4b6a664b976f4d130d5a7c40e3b1
     )
 
 

@@ -6,6 +6,7 @@ On the way: the command asks for lines and prints what comes; here a line become
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,10 @@ from streambench.transport import Hub
 
 LOOK_S = 0.03
 """How often what has come is shown. Its arrival is stamped by the kernel, whenever we look."""
+
+KEY_LENGTH = 200
+_GROWING = re.compile(rf"[!-~]{{6,{KEY_LENGTH}}}\Z")
+"""The end of a text that may be a key's beginning: no script but the Latin is held back."""
 
 Message = Mapping[str, str]
 _METRICS = {metric.name: metric for metric in METRICS}
@@ -105,23 +110,31 @@ class Chat:
 
 @dataclass(slots=True)
 class _Shown:
-    """How much of a growing text has been shown."""
+    """How much of a growing text has been shown. A word that may still grow waits, as half a key looks like none."""
 
     show: Callable[[str], None]
     mask: Callable[[str], str]
-    length: int = 0
+    shown: str = ""
+
+    def so_far(self, text: str) -> None:
+        growing = _GROWING.search(text[-2 * KEY_LENGTH :])
+        self.all_of(text[: len(text) - len(growing[0])] if growing else text)
 
     def all_of(self, text: str) -> None:
+        """Where what was shown was masked afterwards, what follows it is not lost."""
         whole = self.mask(text)
-        if len(whole) > self.length:
-            self.show(whole[self.length :])
-            self.length = len(whole)
+        alike = len(self.shown)
+        if not whole.startswith(self.shown):
+            alike = next((at for at, (a, b) in enumerate(zip(self.shown, whole, strict=False)) if a != b), alike)
+        if len(whole) > len(self.shown) or not self.shown.startswith(whole):
+            self.show(whole[alike:])
+            self.shown = whole
 
 
 async def _look(armed: ArmedRequest, shown: _Shown) -> None:
     while True:
         await asyncio.sleep(LOOK_S)
-        shown.all_of(armed.text_so_far())
+        shown.so_far(armed.text_so_far())
 
 
 @contextmanager
@@ -146,9 +159,14 @@ def told(said: Said, price: Price | None) -> str:
     record = said.record
     if said.outcome != "ok" and not record.timeline.kind:
         return f"{said.evidence}"
-    parts = [*_waits(record), _pace(record), _gaps(record), _usage(record), _cost(record, price)]
+    parts = [_called(record), *_waits(record), _pace(record), _gaps(record), _usage(record), _cost(record, price)]
     failed = "" if said.outcome == "ok" else f" ({said.evidence})"
     return ", ".join(part for part in parts if part) + failed
+
+
+def _called(record: AttemptRecord) -> str:
+    names = [call.name or "a function without a name" for call in record.tool_calls]
+    return f"called {', '.join(names)}" if names else ""
 
 
 def _waits(record: AttemptRecord) -> Iterator[str]:

@@ -33,7 +33,7 @@ from streambench.deadlines import Deadlines
 from streambench.errors import ConfigError, Problem
 from streambench.headers import laid_over
 from streambench.health import judge
-from streambench.images import attached
+from streambench.images import attached, strings_in
 from streambench.lag import LagSampler
 from streambench.prompt_mask import PromptMask
 from streambench.records import Asked, AttemptRecord, Failure, RunTrace, Stamps, Ticket
@@ -239,9 +239,9 @@ class Client:
         """Made when it is first needed: once a prompt; for each turn of a conversation, whose history is its own."""
         prompt = conversation.prompt
         if prompt.turns:
-            return PromptMask((*texts_of(prompt), *conversation.texts), attached(conversation.messages))
+            return PromptMask((*texts_of(prompt), *conversation.texts), _beside(prompt, conversation.messages))
         if prompt.id not in self._masks:
-            self._masks[prompt.id] = PromptMask(texts_of(prompt), attached(prompt.messages))
+            self._masks[prompt.id] = PromptMask(texts_of(prompt), _beside(prompt, prompt.messages))
         return self._masks[prompt.id]
 
     def _with_usage_refusal(self, record: AttemptRecord) -> AttemptRecord:
@@ -252,6 +252,13 @@ class Client:
         if "stream_options" in failure.message or "include_usage" in failure.message:
             self._refuses_usage.add(record.ticket.model)
         return record
+
+
+def _beside(prompt: Prompt, messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """What is the prompt's own beside its texts: images, descriptions of tools and forms, values of headers."""
+    yield from attached(messages)
+    yield from strings_in(prompt.params)
+    yield from prompt.headers.values()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from streambench.clock import NS
 from streambench.health import judge
 from streambench.money import Price, price_of, total
 from streambench.records import AttemptRecord, Ticket, Usage
-from streambench.reserve import output_limit
+from streambench.reserve import output_limit, params_of
 from streambench.suite import Prompt, texts_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _model(config: Config, model: Model, plan: Plan, like: Like) -> ModelForecas
     prompts = {prompt.id: prompt for prompt in config.suite.prompts}
     tickets = [ticket for ticket in (*plan.warmup, *plan.measure) if ticket.model == model.alias]
     price = price_of(model.price.model_dump()) if model.price else None
-    asks = [_ask(model, prompts[ticket.prompt_id], _of(like, ticket), price) for ticket in tickets]
+    asks = [_ask(config, model, prompts[ticket.prompt_id], _of(like, ticket), price) for ticket in tickets]
     seen = like.get((model.alias, None))
     return ModelForecast(
         model=model.alias,
@@ -151,13 +151,13 @@ def _model(config: Config, model: Model, plan: Plan, like: Like) -> ModelForecas
     )
 
 
-def _ask(model: Model, prompt: Prompt, seen: _Seen, price: Price | None) -> tuple[Range, Range, Range]:
+def _ask(config: Config, model: Model, prompt: Prompt, seen: _Seen, price: Price | None) -> tuple[Range, Range, Range]:
     """Input, output and cost of one request."""
     tokens_in = _measured(usage.input for usage in seen.usages)
     if tokens_in.expected is None:
         estimate = math.ceil(sum(map(len, texts_of(prompt))) / CHARACTERS_PER_TOKEN)
         tokens_in = Range(estimate, estimate, estimate)
-    limit = output_limit({**model.params, **prompt.params})
+    limit = output_limit(params_of(config, model, prompt))
     tokens_out = _measured(usage.output for usage in seen.usages)
     if tokens_out.expected is None:
         tokens_out = Range(None if limit is None else 0, None, limit)

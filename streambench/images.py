@@ -82,7 +82,7 @@ def images_of(messages: Iterable[Mapping[str, Any]]) -> int:
 def attached(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Every text inside content parts that are no text themselves: addresses and bytes of images, sound and files."""
     for part in _beside_text(messages):
-        yield from _texts_in({key: value for key, value in part.items() if key != "type"})
+        yield from strings_in({key: value for key, value in part.items() if key != "type"})
 
 
 def _beside_text(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -93,13 +93,14 @@ def _beside_text(messages: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str,
                 yield part
 
 
-def _texts_in(value: Any) -> Iterator[str]:
+def strings_in(value: Any) -> Iterator[str]:
+    """Every text at any depth; keys are none."""
     match value:
         case str():
             yield value
         case Mapping():
             for inner in value.values():
-                yield from _texts_in(inner)
+                yield from strings_in(inner)
         case list() | tuple():
             for inner in value:
-                yield from _texts_in(inner)
+                yield from strings_in(inner)

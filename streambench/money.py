@@ -5,9 +5,10 @@ A count that nobody stated makes an unknown cost, never a free one. Both figures
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from streambench.records import AttemptRecord, Usage
@@ -17,6 +18,10 @@ N = TypeVar("N", int, float)
 MILLION = 1_000_000
 COST_HEADERS = ("x-litellm-response-cost", "x-gammainfra-cost-usd")
 """Headers that state a whole request's cost in USD; the first that says something counts."""
+FAR_BELOW = 1e-12
+LARGEST_COST = 2.0**53
+"""More is no amount of money, and a sum of such would be infinite."""
+_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{1,40})?(?:[eE][+-]?[0-9]{1,3})?")
 ALIKE = 0.01
 """Two figures that lie no further apart than this share of the larger one are told as one."""
 
@@ -115,7 +120,10 @@ def usd(value: float | None) -> str:
         return "-"
     if value == 0 or value >= 1:
         return f"{value:,.2f}"
-    return f"{value:.10f}"[: _first_digit(value) + 3].rstrip("0")
+    if value < FAR_BELOW:
+        return f"{value:.3g}"
+    short = f"{Decimal(f'{value:.3g}'):f}"
+    return "1.00" if float(short) == 1 else short.rstrip("0")
 
 
 def times_as_much(low: float, high: float) -> str:
@@ -123,11 +131,6 @@ def times_as_much(low: float, high: float) -> str:
     if low <= 0:
         return ""
     return f", {high / low:.1f} times as much" if high / low >= 1.05 else ", hardly more"
-
-
-def _first_digit(value: float) -> int:
-    text = f"{value:.10f}"
-    return next((at for at, char in enumerate(text) if char not in "0."), len(text))
 
 
 def alike(one: float, other: float) -> bool:
@@ -145,8 +148,8 @@ def _thought_and_written(usage: Usage) -> tuple[int, int]:
 
 
 def _usd(text: str | None) -> float | None:
-    try:
-        found = float(text) if text is not None else None
-    except ValueError:
+    """A number as JSON has it, no larger than a usage may state: what else `float` takes is no amount."""
+    if text is None or not _NUMBER.fullmatch(text.strip()):
         return None
-    return found if found is not None and math.isfinite(found) and found >= 0 else None
+    found = float(text)
+    return found if found <= LARGEST_COST else None

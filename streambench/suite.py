@@ -103,13 +103,22 @@ def suite_from(document: Document, name: str, at: KeyPath = (), folders: tuple[P
 
 
 def texts_of(prompt: Prompt) -> Iterator[str]:
-    """Every text that the suite has to be sent, of whatever role."""
+    """Every text that the suite has to be sent, of whatever role, and the arguments of calls."""
     for message in prompt.messages:
         yield from texts_in(message.get("content"))
+        yield from _arguments_in(message.get("tool_calls"))
     for turn in prompt.turns:
         yield from texts_in(turn.user)
         yield from turn.tool_results.values()
         yield from texts_in(turn.assistant)
+
+
+def _arguments_in(calls: Any) -> Iterator[str]:
+    for call in calls if isinstance(calls, list | tuple) else ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        arguments = function.get("arguments") if isinstance(function, Mapping) else None
+        if isinstance(arguments, str):
+            yield arguments
 
 
 def texts_in(content: Any) -> Iterator[str]:

@@ -385,7 +385,8 @@ gateways:
     proxy: http://${U}:${P}@proxy:80
     api_key: none
     headers: {x-env: "${SHORT}", authorization: "Bearer ${TOKEN}", x-plain: plain}
-models: [{model: m, params: {stop: %s, user: ann, api_key: foo, nested: [{password: bar}]}}]
+    params: {tenant: "${SHORT}", nested: [{password: "${SHORT}", team: red}]}
+models: [{model: m, params: {stop: %s, user: ann}}]
 prompts: [Hi]
 """
     env = {"U": "ann-user", "P": "pass-word", "TENANT": "tenant-1", "SHORT": "ab", "TOKEN": "tok-123456"}
@@ -397,9 +398,8 @@ prompts: [Hi]
     assert config.masked()["models"][0]["params"] == {
         "stop": "<text of 201 characters>",
         "user": "ann",
-        "api_key": "***",
-        "nested": [{"password": "***"}],
     }
+    assert gateway["params"] == {"tenant": "***", "nested": [{"password": "***", "team": "red"}]}
     values = ("ann-user", "pass-word", "tenant-1", "tok-123456")
     assert [value for value in values if value in repr(config)] == []
     assert config.secrets.mask("http://h.example failed") == "http://h.example failed"
@@ -720,6 +720,7 @@ BAD = [
         part("breakers: {failure_share: 0.5}"),
         ["breakers.failure_share: is of the wrong kind", "accepted: a mapping of"],
     ),
+    (part("breakers: {failure_share: {limit: 1}}"), ["limit: is too large: below 1 (found 1; accepted: a share above"]),
     (part("breakers: {failures_in_a_row: 0}"), ["breakers.failures_in_a_row: is out of range (found 0; accepted: a"]),
     (part("budget: {eur: 5}"), ["budget.eur: unknown key", "accepted: requests, tokens, usd, duration"]),
     (

@@ -168,6 +168,10 @@ def gateway_with(**keys: Any) -> dict[str, Any]:
             gateway_with(params={"x": [{"api_key": "hunter2-hunter2"}]}),
             "gateways.hub.params.x.0.api_key: a secret must not stand in the file",
         ),
+        (
+            {"models": [{"model": "m", "params": {"x": [{"api_key": "hunter2-hunter2"}]}}]},
+            "models.0.params.x.0.api_key: a secret must not stand in the file (accepted: `api_key: ${GATEWAY_SECRET}` ",
+        ),
         (gateway_with(params=["a"]), "gateways.hub.params: is of the wrong kind"),
         (gateway_with(params={"x": "${NONE_SUCH}"}), "gateways.hub.params.x: NONE_SUCH is not set, or empty"),
         (

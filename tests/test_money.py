@@ -198,3 +198,18 @@ def test_a_requests_row_has_the_cost_of_all_its_attempts() -> None:
     assert requests["cost_usd"][0] == pytest.approx(0.005)
     assert requests["cost_stated_usd"][0] == 0.5
     assert requests[["cost_usd", "cost_stated_usd"]].isna().loc[1].all()
+
+
+@pytest.mark.parametrize("text", ["1e308", "1_000", "\uff11\uff12", "inf", "-1", "0x10", "9" * 30, ""])
+def test_a_header_that_states_no_amount_says_nothing(text: str) -> None:
+    """Not even what Python would read as a number: two of 1e308 would make an infinite sum."""
+    assert stated_usd(make_record(headers={"x-litellm-response-cost": text})) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0019999, "0.002"), (0.99999, "1.00"), (0.0001, "0.0001"), (4e-11, "0.00000000004"), (5e-324, "4.94e-324")],
+)
+def test_amounts_are_rounded_not_cut(value: float, shown: str) -> None:
+    """Cut ones would all be told as less than they are, and the smallest as nothing."""
+    assert usd(value) == shown

@@ -40,6 +40,17 @@ def answers(parts: Any) -> dict[str, str]:
 # --- gateways
 
 
+def test_a_gateway_that_fails_the_dear_prompts_is_not_cheaper() -> None:
+    """10 tokens in, or 1,000 of every other prompt, which the hub does not answer: 8e-5 USD either way."""
+    dear = Usage(input=1000, output=3)
+    models = entry("a", "direct", price=PRICE), entry("b", "hub", price=PRICE)
+    direct = [record("a", seq, 100, usage=dear) if seq % 2 else record("a", seq, 100) for seq in range(24)]
+    through = [record("b", seq, 100) for seq in range(0, 24, 2)]
+    broken = [record("b", seq, finish_reason=None, failure=Failure("disconnected")) for seq in range(1, 24, 2)]
+    (answer,) = answers(gateways(run_of([*direct, *through, *broken], *models), {"a": "a", "b": "b"})).values()
+    assert "answered both ways took 0.00004 USD through hub and 0.00004 USD direct." in answer
+
+
 def two_ways(extra_ms: float, failed: int = 0) -> list[AttemptRecord]:
     """Twelve prompts both ways; every other one takes 2 ms more, directly and not."""
     direct = [record("a", seq, 100 + seq) for seq in range(12)]
@@ -58,7 +69,9 @@ def test_what_a_gateway_adds_is_told_with_its_interval() -> None:
     assert "later than direct (95 % interval 38" in answer
     assert "12 pairs on 12 prompts" in answer
     assert "No request failed either way." in answer
-    assert "A request took 0.00008 USD through hub and 0.00004 USD direct." in answer  # (10 x 2 + 3 x 20) / 1e6
+    assert (
+        "A request that was answered both ways took 0.00008 USD through hub and 0.00004 USD direct." in answer
+    )  # (10 x 2 + 3 x 20) / 1e6
 
 
 def test_the_first_gateway_is_the_base_where_none_is_called_direct() -> None:
@@ -67,7 +80,7 @@ def test_the_first_gateway_is_the_base_where_none_is_called_direct() -> None:
     (answer,) = answers(gateways(run_of(two_ways(-38), *models), {"a": "a", "b": "b"})).values()
     assert answer.startswith("Through two m starts 37")
     assert "sooner than through one" in answer
-    assert "A request took" not in answer
+    assert "A request that" not in answer
 
 
 def test_no_difference_is_told_as_none_shown() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,18 @@ def test_what_chat_cannot_do_is_one_line(home: Home, arguments: tuple[str, ...],
     ran = chat(home.folder, "", *arguments)
     assert (ran.returncode, ran.stderr.count("\n")) == (2, 1)
     assert ran.stderr.startswith(says)
+
+
+def test_a_word_that_may_be_a_key_waits_for_its_end(tmp_path: Path) -> None:
+    """In four pieces: no half of it is shown, and nothing of what follows is lost."""
+
+    def answer(_: Seen) -> Iterable[bytes]:
+        yield NO_END
+        for piece in ("the key sk-abc", "def", "ghij", "klmn and then more"):
+            yield sse(delta(piece))
+            time.sleep(0.07)
+        yield sse(delta(" end."), delta(finish_reason="stop"), "[DONE]")
+
+    with ScriptedGateway(answer) as gateway:
+        ran = chat(tmp_path, "one\n", "m", "--base-url", gateway.url)
+    assert ran.stdout.startswith("the key *** and then more end.\n[")

@@ -37,14 +37,15 @@ def ticket(prompt_id: str, **changes: Any) -> Ticket:
     [
         ({}, None),
         ({"max_tokens": 64}, 64),
-        ({"max_completion_tokens": 32, "max_tokens": 64}, 32),
+        ({"max_completion_tokens": 32, "max_tokens": 64}, 64),
+        ({"max_tokens": 8, "best_of": 4, "n": 2}, 32),
         ({"max_tokens": 64, "n": 3}, 192),
         ({"max_tokens": None}, None),
         ({"max_tokens": 0}, None),
     ],
 )
 def test_max_tokens_bounds_the_output(params: dict[str, Any], limit: int | None) -> None:
-    """Of each choice; the smallest of its spellings rules."""
+    """Of each choice; which of its spellings rules is the gateway's to say."""
     assert output_limit(params) == limit
 
 
@@ -95,3 +96,18 @@ def test_a_later_turn_sends_the_answers_before_it(tmp_path: Path) -> None:
     third = ticket("p", session_id="s", turn=2)
     reserves.learn(make_record(ticket=third, usage=Usage(input=30, output=3)))
     assert reserves.of(third).tokens == 2 + FRAME_TOKENS + 2 * (40 + 2 * FRAME_TOKENS) + 40
+
+
+def test_the_gateways_params_count(tmp_path: Path) -> None:
+    """They are sent too: 3 choices of 40 tokens, and an instruction of 7 bytes with its quotes."""
+    path = tmp_path / "config.yaml"
+    hub = {
+        "base_url": "http://127.0.0.1:9/v1",
+        "api_key": "none",
+        "params": {"n": 3, "max_tokens": 40, "note": "brief"},
+    }
+    path.write_text(
+        yaml.safe_dump({"gateways": {"demo": hub}, "models": ["alpha"], "prompts": [{"id": "p", "text": "Hello"}]})
+    )
+    worst = Reserves(load_config(path), {}).of(ticket("p"))
+    assert (worst.tokens, worst.blind) == (120 + 5 + FRAME_TOKENS + 7, False)

@@ -16,6 +16,10 @@ from streambench.secrets import is_secret_name, looks_secret
 VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _USERINFO = re.compile(r"[a-zA-Z][\w+.-]*://([^/?#]*)@")
 _KEYS_BY_OTHER_NAMES = frozenset({"x-honeycomb-team", "uptrace-dsn"})
+_NO_SECRETS = frozenset({"prompt_cache_key", "bos_token", "eos_token", "pad_token", "stop_token", "unk_token"})
+"""Parameters that are named as if they were."""
+_GATEWAY = " under the params of its gateway"
+"""A model's are the same for everyone who reads the file: no variable is filled in there."""
 _SCHEME_WORD = re.compile(r"(?:bearer|basic|token)\s+", re.IGNORECASE)
 
 
@@ -31,6 +35,7 @@ def check_credentials(draft: Draft) -> None:
         variable = variable_for(str(model.get("alias") or model.get("model")), "HEADER")
         _refuse_reserved(draft, model.get("headers"), ("models", index, "headers"))
         _check_headers(draft, model.get("headers"), ("models", index, "headers"), variable)
+        _check_params(draft, model.get("params"), ("models", index, "params"), "GATEWAY_SECRET", under=_GATEWAY)
     telemetry = draft.data.get("telemetry")
     if isinstance(telemetry, dict):
         _check_headers(draft, telemetry.get("headers"), ("telemetry", "headers"), "OTLP_HEADER")
@@ -86,15 +91,15 @@ def _check_headers(draft: Draft, headers: Any, path: KeyPath, variable: str) -> 
             headers[name] = ""
 
 
-def _check_params(draft: Draft, value: Any, path: KeyPath, variable: str) -> None:
-    """A gateway's extra fields, at any depth: some gateways take their key in the body."""
+def _check_params(draft: Draft, value: Any, path: KeyPath, variable: str, under: str = "") -> None:
+    """Extra fields, at any depth: some gateways take their key in the body."""
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        if isinstance(inner, str) and _is_literal_secret(str(key), inner):
-            accepted = f"`{key}: ${{{variable}}}` with `export {variable}=...`"
+        if isinstance(inner, str) and key not in _NO_SECRETS and _is_literal_secret(str(key), inner):
+            accepted = f"`{key}: ${{{variable}}}`{under} with `export {variable}=...`"
             draft.refuse((*path, key), "a secret must not stand in the file", accepted=accepted)
             _remember(draft, inner)
             value[key] = ""
-        _check_params(draft, inner, (*path, key), variable)
+        _check_params(draft, inner, (*path, key), variable, under)
 
 
 def _is_literal_secret(name: str, value: str) -> bool:

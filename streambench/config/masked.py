@@ -5,7 +5,7 @@ On the way: config -> run.json. Which headers came from a variable is known by t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +95,17 @@ def _gateway_of(config: Config, name: str) -> dict[str, Any]:
     hidden = frozenset(str(path[3]) for path in config.from_variables if path[:3] == at and len(path) > len(at))
     gateway = config.gateways[name]
     plain = masked_gateway(gateway, config.secrets, hidden)
+    for path in config.from_variables:
+        if path[:3] == ("gateways", name, "params"):
+            _hide(plain["params"], path[3:])
     return plain | {"api_key_source": gateway.api_key_source, "models_hash": gateway.models_hash}
+
+
+def _hide(value: Any, path: Sequence[Any]) -> None:
+    """By its place, as a short value is not known by its looks."""
+    for step in path[:-1]:
+        value = value[step]
+    value[path[-1]] = MASK
 
 
 def masked_gateway(gateway: FileGateway, secrets: Secrets, hidden: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -67,7 +67,9 @@ def _message(detail: ErrorDetails) -> str:
         return str(detail["ctx"]["error"])
     if kind == "literal_error" and isinstance(detail["input"], str):
         return _MESSAGES[kind] + nearest(detail["input"], re.findall(r"'(\w+)'", detail["ctx"]["expected"]))
-    if kind.startswith("less_than"):
+    if kind == "less_than":
+        return f"is too large: below {detail['ctx']['lt']:.15g}"
+    if kind == "less_than_equal":
         return f"is too large: at most {detail['ctx']['le']:.15g}"
     by_ending = (text for ending, text in _BY_ENDING.items() if kind.endswith(ending))
     return _MESSAGES.get(kind) or next(by_ending, "is not accepted")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -18,12 +18,15 @@ from streambench.stats import Comparison
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
+    from streambench.records import AttemptRecord
     from streambench.results import Run
 
 DIRECT = "direct"
 """A gateway of this name is none: it is what the others are held against."""
 MOST = 24
 """Comparisons that are told, at most."""
+_Key = tuple[str, int, int]
+"""A prompt, its repeat, its turn."""
 _LATER = {"ttft_ms": "starts", "e2e_ms": "ends"}
 _ONE_MODEL = ("model", "params", "api", "stream")
 
@@ -41,6 +44,11 @@ class _Lane:
     def fine(self) -> Frame:
         keys = [key for key in ("run_id", "prompt_id", "repeat", "turn") if key in self.rows]
         return self.rows[self.rows["outcome"] == "ok"].drop_duplicates(keys)
+
+    @property
+    def answered(self) -> set[_Key]:
+        rows = self.fine[["prompt_id", "repeat", "turn"]].itertuples(index=False, name=None)
+        return {(str(prompt_id), int(str(repeat)), int(str(turn))) for prompt_id, repeat, turn in rows}
 
     @property
     def asked(self) -> int:
@@ -136,22 +144,37 @@ def _failures(two: _Two) -> str:
 
 
 def _cost(run: Run, two: _Two) -> str:
-    """What a request took each way; nothing where neither is known."""
-    costs = [(lane, _bill(run, lane)) for lane in (two.other, two.base)]
-    if all(cost.per_request is None for _, cost in costs):
+    """What a request took each way, nothing where neither is known. Of those alone that were answered both ways: who
+    fails the dear ones is not cheaper.
+    """
+    lanes = (two.other, two.base)
+    bills = [_bills(run, lane, two.other.answered & two.base.answered) for lane in lanes]
+    if not any(bills):
         return ""
-    told = [
-        f"{usd(cost.per_request)} USD {lane.way}{' as stated' if cost.by == 'gateway' else ''}"
-        if cost.per_request is not None
-        else f"an unknown amount {lane.way}"
-        for lane, cost in costs
-    ]
-    return f"A request took {' and '.join(told)}."
+    both = set.intersection(*map(set, bills)) if all(bills) else set()
+    told = [_told_cost(lane, bill, both or set(bill)) for lane, bill in zip(lanes, bills, strict=True)]
+    return f"A request that was answered both ways took {' and '.join(told)}."
 
 
-def _bill(run: Run, lane: _Lane) -> Cost:
-    mine = [one for one in run.records if one.ticket.model == lane.alias and one.ticket.phase == "measure"]
-    return cost_of(mine, price_in(run.header.config, lane.alias))
+def _told_cost(lane: _Lane, bill: Mapping[_Key, Cost], keys: Collection[_Key]) -> str:
+    costs = [bill[key] for key in keys if key in bill]
+    if not costs:
+        return f"an unknown amount {lane.way}"
+    mean = sum(cost.per_request or 0.0 for cost in costs) / len(costs)
+    return f"{usd(mean)} USD {lane.way}{' as stated' if costs[0].by == 'gateway' else ''}"
+
+
+def _bills(run: Run, lane: _Lane, keys: Collection[_Key]) -> dict[_Key, Cost]:
+    """Of each of these requests, with all its attempts, whose cost is known by the figure that is known most widely."""
+    groups: dict[_Key, list[AttemptRecord]] = {}
+    for one in run.records:
+        key = (one.ticket.prompt_id, one.ticket.repeat, one.ticket.turn)
+        if one.ticket.model == lane.alias and one.ticket.phase == "measure" and key in keys:
+            groups.setdefault(key, []).append(one)
+    price = price_in(run.header.config, lane.alias)
+    bills = {key: cost_of(group, price) for key, group in groups.items()}
+    by = "price" if any(bill.by == "price" for bill in bills.values()) else "gateway"
+    return {key: bill for key, bill in bills.items() if bill.by == by and bill.per_request is not None}
 
 
 def _alias(entry: Mapping[str, Any]) -> str:
