@@ -101,3 +101,11 @@ def test_many_questions_on_one_model_each_become_one() -> None:
     (one,) = gathered(each)
     assert one.question == "Gateways"
     assert one.points[4] == "m4: a against b: Later."
+
+
+def test_ten_models_with_one_doubt_do_not_bury_the_others() -> None:
+    """Each of ten has too few prompts for p95: four are named, six counted."""
+    page = read(render_page(of(*(f"m{n}" for n in range(10)))))
+    told = [line.text for line in page.one("ul", **{"class": "doubts"}).all("li") if "the sample cannot" in line.text]
+    assert len(told) == 5
+    assert told[-1].endswith("and 6 more like these, which streambench check lists")
