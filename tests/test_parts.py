@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from streambench.parts import parts_of
+from streambench.parts import Part, parts_of
 from streambench.records import Asked, AttemptRecord, JsonAnswer, ToolCall, Usage
 from streambench.results import Run
 from streambench.testing import MS, make_end, make_header, make_record
@@ -22,11 +22,15 @@ HOUSE = Path(__file__).resolve().parent.parent
 
 def told(*records: AttemptRecord, models: Any = ("alpha", "beta")) -> dict[str, str]:
     """Each question with its answer. Every record is a request of its own; those of one seq have the same prompt."""
+    return {part.question: part.answer for part in parts_told(*records, models=models)}
+
+
+def parts_told(*records: AttemptRecord, models: Any = ("alpha", "beta")) -> tuple[Part, ...]:
     records = tuple(replace(record, ticket=replace(record.ticket, seq=at)) for at, record in enumerate(records))
     header = make_header(*models)
     aliases = [model if isinstance(model, str) else model["alias"] for model in models]
     run = Run(Path("results/none"), header, records, make_end(), ())
-    return {part.question: part.answer for part in parts_of(run, {alias: alias.upper() for alias in aliases})}
+    return parts_of(run, {alias: alias.upper() for alias in aliases})
 
 
 def calling(model: str, seq: int, *calls: ToolCall, choice: Any = "auto") -> AttemptRecord:
@@ -103,8 +107,9 @@ def thinking(model: str, kinds: str, reasoning: int | None, effort: str | None =
 
 def test_thoughts_that_are_seen_and_thoughts_that_are_hidden() -> None:
     """Alpha streams its 4 tokens from 150 to 250 ms; beta bills 6 and sends none."""
-    answer = told(thinking("alpha", "rttccu", 4), thinking("beta", "rccu", 6))["Thinking"]
-    alpha, beta = answer.split("; ")
+    records = thinking("alpha", "rttccu", 4), thinking("beta", "rccu", 6)
+    (thinking_of,) = (part for part in parts_told(*records) if part.question == "Thinking")
+    alpha, beta = thinking_of.points
     assert "ALPHA sends its first output after 150 ms and the first of its answer after 250 ms" in alpha
     assert "it is seen to think for 100 ms, 4 tokens of thought a request" in alpha
     assert "40 % of its output, all streamed" in alpha
@@ -124,8 +129,9 @@ def test_two_efforts_of_one_model_are_told_side_by_side() -> None:
     same = [{"model": "m", "alias": alias, "gateway": "demo"} for alias in ("alpha", "beta")]
     records = (thinking("alpha", "rttccu", 4, "low"), thinking("beta", "rttttccu", 8, "high"))
     answer = told(*records, models=same)["Effort"]
-    assert answer.startswith("ALPHA and BETA are one model: at effort low (ALPHA) the answer starts after 250 ms")
-    assert "at effort high (BETA) the answer starts after 350 ms" in answer
+    assert answer.startswith("At effort low (ALPHA) the answer starts after 250 ms")
+    assert "ALPHA and BETA are one model." in answer
+    assert "At effort high (BETA) the answer starts after 350 ms" in answer
     assert "Effort" not in told(*records)
 
 
@@ -183,8 +189,10 @@ def test_nothing_of_arguments_or_answers_is_kept(tools_folder: Path) -> None:
 def test_the_reasoning_config_says_who_thinks(tmp_path: Path) -> None:
     """Low effort answers sooner; what is hidden is told as hidden."""
     said, models = run_of("reasoning.yaml", tmp_path)
-    assert "open-low and open-high are one model: at effort low (open-low)" in said
+    assert "Effort: open-low and open-high are one model." in said
+    assert "At effort low (open-low)" in said
     assert "open-low starts its answer" in said
-    assert "all hidden. Of sim-plain no thought was streamed or billed." in said
+    assert "Thinking: Of sim-plain no thought was streamed or billed." in said
+    assert "all hidden." in said
     assert models["sim-secret"]["metrics"]["thinking_ms"]["n"] == 0
     assert models["open-high"]["metrics"]["thinking_ms"]["n"] == 12

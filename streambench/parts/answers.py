@@ -86,9 +86,3 @@ def of_share(part: int, whole: int, what: str) -> str:
     found = stats.share(part, whole)
     ends = f"95 % interval {stats.percent(found.low)} to {stats.percent(found.high)}"
     return f"{part} of {whole} {what} ({stats.percent(found.value)}, {ends})"
-
-
-def told_of_each(clauses: Sequence[str]) -> str:
-    """A long clause of each model, in one sentence: of the first few where there are many."""
-    more = [f"and {len(clauses) - stats.TOLD} models more"] if len(clauses) > stats.TOLD else []
-    return f"{'; '.join([*clauses[: stats.TOLD], *more])}."

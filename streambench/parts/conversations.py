@@ -33,10 +33,10 @@ def conversations(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     if not sessions:
         return
     by_model = {model: [each for each in sessions if each.model == model] for model in names}
-    grown = [_growth(names[model], found) for model, found in by_model.items() if found]
-    yield Part("From the first turn to the last", " ".join(grown))
-    cached = [_cache(names[model], found) for model, found in by_model.items() if found]
-    yield Part("Prompt cache", " ".join(cached))
+    grown = tuple(_growth(names[model], found) for model, found in by_model.items() if found)
+    yield Part("From the first turn to the last", points=grown)
+    cached = tuple(_cache(names[model], found) for model, found in by_model.items() if found)
+    yield Part("Prompt cache", points=cached)
     if told := " ".join(_ends(counts_of(sessions), names)):
         yield Part("Sessions that ended early", told)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from streambench.records import AttemptRecord
     from streambench.results import Run
 
+_TOPIC = "Gateways"
 DIRECT = "direct"
 """A gateway of this name is none: it is what the others are held against."""
 MOST = 24
@@ -73,8 +74,13 @@ def gateways(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     """One part for each model and each further gateway that it was asked through."""
     lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
     lag_ms = None if lag_ns is None else lag_ns / NS_PER_MS
-    for two in islice(_twos(run, names, lag_ms), MOST):
-        yield Part(f"Gateways, {two.model}: {two.other.way} against {two.base.way}", " ".join(_told(run, two)))
+    twos = _twos(run, names, lag_ms)
+    for two in islice(twos, MOST):
+        question = f"{_TOPIC}, {two.model}: {two.other.way} against {two.base.way}"
+        yield Part(question, " ".join(_told(run, two)), topic=_TOPIC)
+    if more := sum(1 for _ in twos):
+        untold = f"{of_count(more, 'comparison')} more, which this does not tell."
+        yield Part(f"{_TOPIC}, the others", untold, topic=_TOPIC)
 
 
 def _twos(run: Run, names: Mapping[str, str], lag_ms: float | None) -> Iterator[_Two]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from streambench.parts.answers import Answers, answers_of, of_share, told_of_each
+from streambench.parts.answers import Answers, answers_of, of_share
 from streambench.parts.part import Part
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ def json_form(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     answers = answers.where(answers.rows[answers.rows["json_asked"].notna()])
     models = answers.by_model()
     if models:
-        told = told_of_each([_valid(names[alias], each) for alias, each in models.items()])
-        yield Part("JSON", f"{told} {answers.first('json_ms', 'has its JSON complete first')}".strip())
+        told = tuple(f"{_valid(names[alias], each)}." for alias, each in models.items())
+        yield Part("JSON", answers.first("json_ms", "has its JSON complete first"), told)
 
 
 def _valid(name: str, answers: Answers) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench import stats
 from streambench.asked import effort_of
-from streambench.parts.answers import Answers, answers_of, told_of_each
+from streambench.parts.answers import Answers, answers_of
 from streambench.parts.part import Part
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def reasoning(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     if not thinkers:
         return
     efforts = _efforts(run, models)
-    told = [_thinking(_with_effort(names[alias], efforts[alias]), each) for alias, each in thinkers.items()]
+    told = tuple(f"{_thinking(_with_effort(names[alias], efforts[alias]), each)}." for alias, each in thinkers.items())
     others = [names[alias] for alias in models if alias not in thinkers]
-    rest = f" Of {stats.listed(others)} no thought was streamed or billed." if others else ""
-    yield Part("Thinking", f"{told_of_each(told)}{rest}")
+    rest = f"Of {stats.listed(others)} no thought was streamed or billed." if others else ""
+    yield Part("Thinking", rest, told)
     first = answers.first("ttfa_ms", "starts its answer first")
     if first:
         yield Part("First word of the answer", first)
@@ -88,11 +88,11 @@ def _effort_parts(
     for aliases in _same_models(run.header.config, models):
         if len({efforts[alias] for alias in aliases}) < 2:
             continue
-        told = [_at_effort(answers.names[alias], efforts[alias], models[alias]) for alias in aliases]
+        told = tuple(_at_effort(answers.names[alias], efforts[alias], models[alias]) for alias in aliases)
         among = answers.where(answers.rows[answers.rows["model"].isin(aliases)])
         first = among.first("ttfa_ms", "starts its answer first")
-        one = f"{stats.listed([answers.names[alias] for alias in aliases])} are one model"
-        yield Part("Effort", f"{one}: {told_of_each(told)} {first}".strip())
+        one = f"{stats.listed([answers.names[alias] for alias in aliases])} are one model."
+        yield Part("Effort", f"{one} {first}".strip(), told)
 
 
 def _same_models(config: Mapping[str, Any], models: Mapping[str, Answers]) -> list[list[str]]:
@@ -105,11 +105,11 @@ def _same_models(config: Mapping[str, Any], models: Mapping[str, Answers]) -> li
 
 
 def _at_effort(name: str, effort: str | None, answers: Answers) -> str:
-    asked = f"at effort {effort}" if effort else "without an effort setting"
+    asked = f"At effort {effort}" if effort else "Without an effort setting"
     thought = f" and {answers.shown('reasoning_tokens')} of thought" if answers.median("reasoning_tokens").n else ""
     if not answers.median("ttfa_ms").n:
-        return f"{asked} ({name}) no answer came"
-    return f"{asked} ({name}) the answer starts after {answers.shown('ttfa_ms')}{thought}"
+        return f"{asked} ({name}) no answer came."
+    return f"{asked} ({name}) the answer starts after {answers.shown('ttfa_ms')}{thought}."
 
 
 def _with_effort(name: str, effort: str | None) -> str:

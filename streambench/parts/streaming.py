@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streambench.frames import Frame
     from streambench.results import Run
 
+_TOPIC = "What streaming buys"
 _TWINS = ("model", "gateway", "api", "params", "headers", "price")
 """What two entries of a config have in common that are one model asked in two ways."""
 
@@ -42,7 +43,8 @@ def streaming(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     """One part for each model that was asked in both ways."""
     for streamed, whole in twins(run.header.config):
         if streamed in names and whole in names:
-            yield Part(f"What streaming buys, {names[streamed]}", " ".join(_told(_two(run, streamed, whole))))
+            told = " ".join(_told(_two(run, streamed, whole)))
+            yield Part(f"{_TOPIC}, {names[streamed]}", told, topic=_TOPIC)
 
 
 def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from streambench.parts.answers import Answers, answers_of, of_share, told_of_each
+from streambench.parts.answers import Answers, answers_of, of_share
 from streambench.parts.part import Part
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def tools(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     models = answers.by_model()
     if not models:
         return
-    yield Part("Tool calls", told_of_each([_calls(names[alias], each) for alias, each in models.items()]))
-    timed = [_times(names[alias], each) for alias, each in models.items() if each.median("tool_name_ms").n]
+    yield Part("Tool calls", points=tuple(f"{_calls(names[alias], each)}." for alias, each in models.items()))
+    timed = [f"{_times(names[alias], each)}." for alias, each in models.items() if each.median("tool_name_ms").n]
     if timed:
-        yield Part("Time to a call", f"{told_of_each(timed)} {_first(answers)}".strip())
+        yield Part("Time to a call", _first(answers), tuple(timed))
 
 
 def _calls(name: str, answers: Answers) -> str:

@@ -19,6 +19,7 @@ from streambench.plots.of_runs import run_changes, run_levels
 from streambench.plots.over_time import latency_over_time
 from streambench.plots.pace import pace
 from streambench.plots.svg import dark_css
+from streambench.plots.turns import ttft_by_turn
 from streambench.plots.verdicts import findings, outcomes
 from streambench.plots.waterfall import waterfall
 
@@ -51,6 +52,7 @@ FIGURES: Mapping[str, FigureOf] = {
     "findings": findings,
     "latency-over-time": latency_over_time,
     "ttft-by-prompt-length": ttft_by_prompt_length,
+    "ttft-by-turn": ttft_by_turn,
     "cost-speed": cost_speed,
     "waterfall": waterfall,
     "lags": lags,

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from streambench.money import usd
 from streambench.report.names import safe
 from streambench.report.page import alerts, doubts_shown
-from streambench.report.sentences import headline
-from streambench.report.standings import COLUMNS, Board, board
+from streambench.report.sentences import Line, headline
+from streambench.report.standings import Board, board
 from streambench.report.tables import Cell, leaderboard, objective_text, usage_rows
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def render_markdown(run: Run, found: Board | None = None) -> str:
     """The same numbers as the page, digit by digit. Foreign text is spelled so that no viewer takes it for markup."""
     found = found or board(run)
     parts = [f"## {plain(safe(run.header.name, 80))}", *(f"> {plain(alert)}" for alert in alerts(run, found))]
-    parts.append("\n".join(f"- **{line.question}**: {plain(line.answer)}" for line in headline(found, run.header)))
+    parts.append("\n".join(_line(line) for line in headline(found, run.header)))
     if found.rows:
         parts.append(_table(found))
         parts.append(_throughput(found, run))
@@ -41,16 +41,21 @@ def render_markdown(run: Run, found: Board | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _line(line: Line) -> str:
+    points = (f"\n  - {plain(point)}" for point in line.few)
+    return f"- **{line.question}**: {plain(line.says)}".rstrip() + "".join(points)
+
+
 def _table(found: Board) -> str:
     shown = leaderboard(found, {})
     talked = any(row.model.cost_usd.sessions for row in found.rows)
     money = {head: part for head, part in COSTS.items() if shown["priced"] and (talked or part != "per_session")}
     costs = ["cost, USD", *money] if money else []
-    heads = ["place", "model", "ok / all", *(column.head for column in COLUMNS), *costs]
+    heads = ["place", "model", "ok / all", *shown["form"], *shown["heads"], *costs]
     rows = [heads, ["---:", "---", *["---:"] * (len(heads) - 2)]]
     for each in shown["rows"]:
         name = plain(each["row"].name) + (" (simulated)" if each["row"].model.simulated else "")
-        cells = [each["ok"], *each["cells"], *([each["cost"]] if shown["priced"] else [])]
+        cells = [each["ok"], *each["form"], *each["cells"], *([each["cost"]] if shown["priced"] else [])]
         costs = [usd(getattr(each["row"].model.cost_usd, part)) for part in money.values()]
         rows.append([plain(each["place"]), name, *(_cell(cell) for cell in cells), *costs])
     return "\n".join(_row(row) for row in rows)

@@ -40,6 +40,8 @@ PAGE = "report.html"
 CONFIG_LIMIT = 60_000
 MESSAGE_LIMIT = 240
 WARNINGS = 20
+DOUBTS_TOLD = 5
+"""Lines of one kind of doubt, at most: ten models have most doubts ten times."""
 
 
 def render_page(run: Run, found: Board | None = None, trace_url: str | None = None) -> str:
@@ -134,9 +136,18 @@ def alerts(run: Run, found: Board) -> Iterator[str]:
 
 
 def doubts_shown(run: Run, found: Board) -> list[dict[str, str]]:
-    """What speaks against quoting the run, as `check` has it."""
-    comparisons = found.comparisons["ttft_ms"]
-    return [{"kind": DOUBTS[doubt.kind], "why": safe(doubt.why, 400)} for doubt in doubts(run, comparisons=comparisons)]
+    """What speaks against quoting the run, as `check` has it; of one kind a few, and how many more there are."""
+    kinds: dict[str, list[str]] = {}
+    for doubt in doubts(run, comparisons=found.comparisons["ttft_ms"]):
+        kinds.setdefault(DOUBTS[doubt.kind], []).append(safe(doubt.why, 400))
+    return [{"kind": kind, "why": why} for kind, every in kinds.items() for why in _few(every)]
+
+
+def _few(whys: list[str]) -> list[str]:
+    if len(whys) <= DOUBTS_TOLD:
+        return whys
+    more = len(whys) - DOUBTS_TOLD + 1
+    return [*whys[: DOUBTS_TOLD - 1], f"and {more} more like these, which streambench check lists"]
 
 
 def _outcomes(found: Board) -> dict[str, Any]:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from streambench import stats
 from streambench.findings import thresholds_of
 from streambench.money import times_as_much, usd
+from streambench.parts import Part
 from streambench.records import RunHeader
-from streambench.report.standings import Board, Row
+from streambench.report.standings import STREAMED, Board, Row
 from streambench.stats import Place, listed, percent
 
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One question and its answer: whole sentences, with names that are inert already."""
-
-    question: str
-    answer: str
+Line = Part
+"""What every run is asked is told as what only some are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +28,10 @@ class _Words:
     unit: str
 
 
+_WHOLE = {
+    "ttft_ms": "Not ranked, as the first word of a whole answer comes with its last: {names}.",
+    "output_tok_s": "Whole answers have no pace: {names}.",
+}
 _ORDERED = (
     _Words("First word", "ttft_ms", "starts first", "starts last", "ms"),
     _Words("Pace", "output_tok_s", "writes fastest", "writes slowest", "tok/s"),
@@ -56,8 +57,22 @@ def _lines(board: Board, header: RunHeader) -> Iterator[Line]:
     cost = _cost(board)
     if cost:
         yield Line("Cost", cost)
-    for part in board.parts:
-        yield Line(part.question, part.answer)
+    yield from gathered(board.parts)
+
+
+def gathered(parts: Sequence[Line]) -> Iterator[Line]:
+    """Questions that are put to one model each become one where they are many, with a point for each."""
+    topics = Counter(part.topic for part in parts)
+    told: set[str] = set()
+    for part in parts:
+        if not part.topic or topics[part.topic] <= stats.TOLD:
+            yield part
+        elif part.topic not in told:
+            told.add(part.topic)
+            alike = [each for each in parts if each.topic == part.topic]
+            heads = (each.question.removeprefix(f"{part.topic}, ") for each in alike)
+            points = (f"{head}: {each.answer}" for head, each in zip(heads, alike, strict=True))
+            yield Line(part.topic, points=tuple(points))
 
 
 def _ordered(board: Board, words: _Words) -> str:
@@ -74,9 +89,15 @@ def _ordered(board: Board, words: _Words) -> str:
 
 def _silent(board: Board, words: _Words, places: Sequence[Place]) -> str:
     """Models without a number here."""
-    missing = [row.name for row in board.rows if row.name not in {place.model for place in places}]
-    if not missing:
-        return ""
+    barred = board.unranked if words.metric in STREAMED else ()
+    missing = [row.name for row in board.rows if row.name not in {place.model for place in places} | set(barred)]
+    told = [_WHOLE[words.metric].format(names=listed(barred))] if barred else []
+    if places and words.metric == "ttft_ms" and not any(map(_streams, board.rows)):
+        told = ["Every answer came whole, so its first word came with its last."]
+    return " ".join([*told, *([_missing(words, places, missing)] if missing else [])])
+
+
+def _missing(words: _Words, places: Sequence[Place], missing: Sequence[str]) -> str:
     if not places and words.metric != "ttft_ms":
         return "Unknown: no answer came with the chunks and the token count that it takes."
     if not places:
@@ -101,7 +122,12 @@ def _stalls(board: Board, header: RunHeader) -> str:
     told = [f"{row.name} in {count} of {row.model.requests} requests" for row, count in stalled if count]
     if told:
         return f"Pauses over {limit}: {listed(told)}."
-    return f"No answer paused for more than {limit}." if any(row.model.ok for row in board.rows) else ""
+    return f"No answer paused for more than {limit}." if any(map(_streams, board.rows)) else ""
+
+
+def _streams(row: Row) -> bool:
+    """Whether a pause could have been seen."""
+    return row.model.ok > 0 and not row.facts.whole
 
 
 def _failures(board: Board) -> str:
@@ -110,7 +136,8 @@ def _failures(board: Board) -> str:
     if not failed:
         known = stats.share(0, asked)
         at_most = f" (their true share may still be up to {percent(known.high)})" if known.high else ""
-        return f"None: all {_count(asked, 'measured request')} ended well{at_most}." if asked else "None was asked."
+        every = "the only measured request" if asked == 1 else f"all {asked:,} measured requests"
+        return f"None: {every} ended well{at_most}." if asked else "None was asked."
     told = listed([_broke(row) for row in failed], 3)
     others = [row for row in board.rows if row.asked and not row.failed]
     rest = f" {_count(len(others), 'other model')} had none." if others else ""

@@ -54,11 +54,15 @@ class Column:
         return f"{self.metric}:{self.statistic}"
 
 
+STREAMED = ("ttft_ms", "output_tok_s")
+"""Where a whole answer cannot be ranked with streams: its first word comes with its last, and it has no pace."""
+
 COLUMNS: tuple[Column, ...] = (
     Column("ttft_ms", "p50", "TTFT p50, ms", "lower"),
     Column("ttft_ms", "p95", "TTFT p95, ms", "lower"),
     Column("ttft_ms", "p99", "TTFT p99, ms", "lower"),
     Column(WITH_FAILURES, "p95", "TTFT p95 with failures, ms", "lower"),
+    Column("ttfa_ms", "p50", "TTFA p50, ms", "lower"),
     Column(GAP, "p50", "chunk gap p50, ms", "lower"),
     Column(GAP, "p99", "chunk gap p99, ms", "lower"),
     Column("tpot_ms", "p50", "TPOT p50, ms", "lower"),
@@ -69,12 +73,27 @@ COLUMNS: tuple[Column, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What of one model's measured `ok` requests decides which columns a board has."""
+
+    whole: bool = False
+    """All came as whole answers, none as a stream."""
+    answers_later: bool = False
+    """Some answer began after the first output: thoughts came before it."""
+    called: tuple[int, int] | None = None
+    """Answers that called a tool, of those that could; None where none was asked for."""
+    formed: tuple[int, int] | None = None
+    """Answers that are the JSON that was asked for, of those judged; None where none was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One model: its summary, the name it is shown by, and its estimates by `Column.key`."""
 
     model: ModelSummary
     name: str
     estimates: Mapping[str, Estimate]
+    facts: Facts
 
     @property
     def failed(self) -> int:
@@ -108,6 +127,19 @@ class Board:
     def requests(self) -> int:
         return sum(row.model.requests for row in self.rows)
 
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """TTFA only where some model's answer began after its first output; else it is TTFT again."""
+        later = any(row.facts.answers_later for row in self.rows)
+        return tuple(column for column in COLUMNS if later or column.metric != "ttfa_ms")
+
+    @property
+    def unranked(self) -> tuple[str, ...]:
+        """Models with whole answers, beside others that stream: not ranked by what only a stream has."""
+        wholes = tuple(row.name for row in self.rows if row.facts.whole)
+        streams = any(row.model.ok and not row.facts.whole for row in self.rows)
+        return wholes if streams else ()
+
     def resolution(self, metric: str, row: Row) -> float | None:
         """What of an estimate is not measured, in its unit: our lag, and of a speed what it makes of the time."""
         if UNITS[metric] == "ms" or self.lag_ms is None:
@@ -128,7 +160,8 @@ class Board:
         """The models that have a value of the metric, best first."""
         sign = 1 if COMPARED[metric] == "lower" else -1
         middles = {row.name: row.estimates[f"{metric}:p50"].value for row in self.rows}
-        known = {name: sign * value for name, value in middles.items() if value is not None}
+        barred = self.unranked if metric in STREAMED else ()
+        known = {name: sign * value for name, value in middles.items() if value is not None and name not in barred}
         return stats.rank(sorted(known, key=lambda name: known[name]), self.comparisons[metric], known)
 
     def between(self, metric: str, one: str, other: str) -> Comparison | None:
@@ -153,12 +186,28 @@ def board(run: Run, summary: Summary | None = None) -> Board:
                 model,
                 names[model.model],
                 _estimates(parts.get(model.model, empty), gaps.get(model.model, ([], [])), run.header.seed),
+                _facts(parts.get(model.model, empty)),
             )
             for model in summary.models
         ),
         comparisons=comparisons,
         thinned=thinned,
         parts=parts_of(run, names),
+    )
+
+
+def _facts(part: Frame) -> Facts:
+    fine = part[part["outcome"] == "ok"]
+    if not len(fine):
+        return Facts()
+    could = fine[(fine["tools_declared"].fillna(0) > 0) & (fine["tool_choice"].astype(object) != "none")]
+    asked = fine[fine["json_asked"].notna()]
+    judged = asked["json_valid"].dropna()
+    return Facts(
+        whole=not bool(fine["streamed"].fillna(value=True).any()),
+        answers_later=bool((fine["ttfa_ms"] > fine["ttft_ms"]).any()),
+        called=(int((could["tool_calls"] > 0).sum()), len(could)) if len(could) else None,
+        formed=(int(judged.sum()), len(judged)) if len(asked) else None,
     )
 
 
@@ -211,6 +260,8 @@ def _compared(
 ) -> tuple[dict[str, tuple[Comparison, ...]], tuple[int, int] | None]:
     fine = measured[measured["outcome"] == "ok"]
     models = [name for name in names if (fine["model"] == name).any()]
+    wholes = [name for name in models if _facts(fine[fine["model"] == name]).whole]
+    streams = [name for name in models if name not in wholes] or models
     prompts = sorted({str(prompt) for prompt in fine["prompt_id"]})
     most = _prompts_at_most(len(models))
     thinned = None
@@ -219,7 +270,8 @@ def _compared(
         kept = {prompts[place * len(prompts) // most] for place in range(most)}
         fine = fine[fine["prompt_id"].astype(str).isin(kept)]
     fine = fine.drop_duplicates(["model", "run_id", "prompt_id", "repeat", "turn"])
-    return {metric: _pairs(fine, metric, models, names) for metric in COMPARED}, thinned
+    among = {metric: streams if metric in STREAMED else models for metric in COMPARED}
+    return {metric: _pairs(fine, metric, among[metric], names) for metric in COMPARED}, thinned
 
 
 def _pairs(fine: Frame, metric: str, models: Sequence[str], names: Mapping[str, str]) -> tuple[Comparison, ...]:

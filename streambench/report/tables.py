@@ -11,7 +11,7 @@ from streambench import stats
 from streambench.assertions import AssertionTextError, parse_all
 from streambench.metrics import METRICS
 from streambench.money import usd
-from streambench.report.standings import COLUMNS, UNITS, Board, Row
+from streambench.report.standings import UNITS, Board, Row
 from streambench.report.text import DASH, number
 from streambench.stats import Comparison, Estimate
 
@@ -50,9 +50,11 @@ def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
     """Heads and rows, in the order of who starts first; a model without an answer comes last."""
     places = {place.model: place for place in board.places("ttft_ms")}
     order = [*places, *(row.name for row in board.rows if row.name not in places)]
+    called, formed = (any(getattr(row.facts, name) for row in board.rows) for name in ("called", "formed"))
     return {
-        "heads": [column.head for column in COLUMNS],
-        "keys": [column.key for column in COLUMNS],
+        "heads": [column.head for column in board.columns],
+        "keys": [column.key for column in board.columns],
+        "form": [head for head, has in (("tool called", called), ("JSON right", formed)) if has],
         "priced": any(_cost(row).value is not None for row in board.rows),
         "rows": [
             {
@@ -61,8 +63,10 @@ def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
                 "place": places[name].shown if name in places else DASH,
                 "order": position,
                 "ok": _ok(row),
-                "cells": [estimate_cell(row.estimates[c.key], board.resolution(c.metric, row)) for c in COLUMNS],
+                "cells": [estimate_cell(row.estimates[c.key], board.resolution(c.metric, row)) for c in board.columns],
+                "form": [_part_cell(of) for of, has in ((row.facts.called, called), (row.facts.formed, formed)) if has],
                 "cost": _cost(row),
+                "per_1k": _per_1k(row),
             }
             for position, name in enumerate(order)
             for row in [board.row(name)]
@@ -72,6 +76,16 @@ def leaderboard(board: Board, colours: Mapping[str, str]) -> dict[str, Any]:
 
 def _ok(row: Row) -> Cell:
     return share_cell(stats.share(row.model.ok, row.model.requests))
+
+
+def _part_cell(of: tuple[int, int] | None) -> Cell:
+    """A share of the answers that were asked for it; a dash where none was."""
+    return Cell(DASH, "not asked") if of is None else share_cell(stats.share(*of))
+
+
+def _per_1k(row: Row) -> Cell:
+    value = row.model.cost_usd.per_1k_output_tok
+    return Cell(usd(value), value=value)
 
 
 def share_cell(found: stats.Share) -> Cell:

@@ -111,8 +111,11 @@ def tell(lines: Iterable[Line], out: TextIO | None = None) -> None:
     console = Console(file=text, width=max(40, width), markup=False, highlight=False, emoji=False)
     for line in lines:
         # What isolates a name that runs from right to left is no matter of terminals.
-        answer = inert(line.answer.translate(_NO_ISOLATES), _VERDICT_LIMIT)
-        console.print(Text(f"{line.question}: {answer}", overflow="fold"))
+        answer = inert(line.says.translate(_NO_ISOLATES), _VERDICT_LIMIT)
+        console.print(Text(f"{line.question}: {answer}".rstrip(), overflow="fold"))
+        for point in line.few:
+            shown = Text(inert(point.translate(_NO_ISOLATES), _VERDICT_LIMIT), overflow="fold")
+            console.print(Padding(shown, (0, 0, 0, 2)))
     encoding = out.encoding or "utf-8"
     told = "\n".join(each.rstrip() for each in text.getvalue().split("\n"))
     out.write(told.encode(encoding, "backslashreplace").decode(encoding))
