@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from streambench import stats
 from streambench.metrics import NS_PER_MS
 from streambench.stats import Comparison, Estimate
+from streambench.words import TOLD, percent
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
@@ -84,11 +85,11 @@ def answers_of(run: Run, names: Mapping[str, str]) -> Answers:
 def of_share(part: int, whole: int, what: str) -> str:
     """`9 of 12 answers (75 %, 95 % interval 47 % to 91 %)`."""
     found = stats.share(part, whole)
-    ends = f"95 % interval {stats.percent(found.low)} to {stats.percent(found.high)}"
-    return f"{part} of {whole} {what} ({stats.percent(found.value)}, {ends})"
+    ends = f"95 % interval {percent(found.low)} to {percent(found.high)}"
+    return f"{part} of {whole} {what} ({percent(found.value)}, {ends})"
 
 
 def told_of_each(clauses: Sequence[str]) -> str:
     """A long clause of each model, in one sentence: of the first few where there are many."""
-    more = [f"and {len(clauses) - stats.TOLD} models more"] if len(clauses) > stats.TOLD else []
-    return f"{'; '.join([*clauses[: stats.TOLD], *more])}."
+    more = [f"and {len(clauses) - TOLD} models more"] if len(clauses) > TOLD else []
+    return f"{'; '.join([*clauses[:TOLD], *more])}."

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from streambench import stats
 from streambench.bills import Cost, cost_of
-from streambench.health import of_count
 from streambench.metrics import NS_PER_MS
 from streambench.money import price_in, usd
 from streambench.parts.part import Part
 from streambench.stats import Comparison
+from streambench.words import of_count
 
 if TYPE_CHECKING:
     from streambench.frames import Frame

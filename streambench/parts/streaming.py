@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from streambench.health import of_count
 from streambench.metrics import NS_PER_MS
 from streambench.parts.part import Part
 from streambench.stats import MIN_PROMPTS, Comparison, Estimate, compare, pairs_of, shown
+from streambench.words import of_count
 
 if TYPE_CHECKING:
     from streambench.frames import Frame

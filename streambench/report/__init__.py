@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from streambench.report.standings import Board, board
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show, tell
-    from streambench.report.text import inert
     from streambench.report.together import board_together
     from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
     from streambench.report.verdict import (
@@ -60,7 +59,6 @@ __all__ = [
     "groups_markdown",
     "groups_terminal",
     "headline",
-    "inert",
     "junit_xml",
     "lane_text",
     "lines_of",
@@ -101,7 +99,6 @@ _HOMES = {
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show", "tell"),
-    "text": ("inert",),
     "together": ("board_together",),
     "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
     "verdict": (

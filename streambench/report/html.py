@@ -18,9 +18,8 @@ from streambench import plots
 from streambench.errors import DiskError
 from streambench.report.grid import Grid
 from streambench.report.names import safe
-from streambench.report.text import number
 from streambench.results import write_whole
-from streambench.stats import percent
+from streambench.words import number, percent
 
 
 def rendered(template: str, script: str = "", **parts: Any) -> str:

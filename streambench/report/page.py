@@ -28,10 +28,10 @@ from streambench.report.sentences import headline
 from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, objective_text, usage_rows
 from streambench.report.terminal import STATUS, notes
-from streambench.report.text import number
 from streambench.secrets import mask_url
 from streambench.trace_ids import LINK, why_no_link
 from streambench.verdicts import DOUBTS, doubts
+from streambench.words import number
 
 if TYPE_CHECKING:
     from streambench.results import Run

@@ -10,7 +10,8 @@ from streambench.findings import thresholds_of
 from streambench.money import times_as_much, usd
 from streambench.records import RunHeader
 from streambench.report.standings import Board, Row
-from streambench.stats import Place, listed, percent
+from streambench.stats import Place
+from streambench.words import listed, of_many, percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ def _silent(board: Board, words: _Words, places: Sequence[Place]) -> str:
 def _alone(board: Board, words: _Words, place: Place) -> str:
     found = board.row(place.model).estimates[f"{words.metric}:p50"]
     number = stats.shown(found, words.unit, board.lag_ms if words.unit == "ms" else None)
-    return f"{place.model}: {number} in the median, over {_count(found.n, 'answer')}; no other model to compare with."
+    return f"{place.model}: {number} in the median, over {of_many(found.n, 'answer')}; no other model to compare with."
 
 
 def _last(words: _Words, places: Sequence[Place]) -> str:
@@ -110,10 +111,10 @@ def _failures(board: Board) -> str:
     if not failed:
         known = stats.share(0, asked)
         at_most = f" (their true share may still be up to {percent(known.high)})" if known.high else ""
-        return f"None: all {_count(asked, 'measured request')} ended well{at_most}." if asked else "None was asked."
+        return f"None: all {of_many(asked, 'measured request')} ended well{at_most}." if asked else "None was asked."
     told = listed([_broke(row) for row in failed], 3)
     others = [row for row in board.rows if row.asked and not row.failed]
-    rest = f" {_count(len(others), 'other model')} had none." if others else ""
+    rest = f" {of_many(len(others), 'other model')} had none." if others else ""
     counts = {row.name: (row.failed, row.asked) for row in board.rows}
     uneven = stats.uneven_failures(counts)
     alike = len({row.failed / row.asked for row in board.rows if row.asked}) < 2
@@ -146,7 +147,3 @@ def _cost(board: Board) -> str:
         f"A request took {usd(low)} USD of {cheapest} on average, the least, and {usd(high)} USD of {dearest}{times}; "
         f"{by}{but}, at the lengths that were answered, failed attempts included."
     )
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -28,7 +28,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import TOLD, between, digits, listed, percent, rounded, shown
+from streambench.stats.printing import between, digits, rounded, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -52,7 +52,6 @@ __all__ = [
     "NEEDED",
     "PHRASES",
     "STATISTICS",
-    "TOLD",
     "By",
     "Change",
     "Comparison",
@@ -88,11 +87,9 @@ __all__ = [
     "in_words",
     "lag_too_large",
     "leader_in_words",
-    "listed",
     "more_requests",
     "pair",
     "pairs_of",
-    "percent",
     "rank",
     "rounded",
     "sample",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 from streambench.stats.estimates import Estimate
+from streambench.words import DASH
 
-DASH = "-"
-TOLD = 4
-"""Names in one sentence, at most."""
 PLAIN_DIGITS = 3
 """Digits of a number that has neither an interval nor a lag to say better."""
 
@@ -50,22 +47,6 @@ def rounded(value: float, places: int) -> str:
         return "inf"
     text = f"{round(value, places):,.{max(0, places)}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
-
-
-def listed(items: Sequence[str], most: int = TOLD) -> str:
-    """`a`, `a and b`, `a, b and 4 more`."""
-    if len(items) > most:
-        return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
-    return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
-
-
-def percent(part: float | None) -> str:
-    """`0 %`, `2.5 %`, `36 %`; a dash where it is unknown."""
-    if part is None:
-        return "-"
-    if 0 < part < 0.001:
-        return "under 0.1 %"
-    return f"{100 * part:.1f}".removesuffix(".0") + " %" if part < 0.1 or part > 0.9 else f"{100 * part:.0f} %"
 
 
 def _reach(value: float, low: float | None, high: float | None) -> float:
