@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
     from streambench.report.groups import grouping, groups_markdown, groups_terminal
-    from streambench.report.html import write_html
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
@@ -79,7 +78,6 @@ __all__ = [
     "verdict_markdown",
     "verdict_plain",
     "verdict_terminal",
-    "write_html",
     "write_page",
 ]
 
@@ -94,7 +92,6 @@ _HOMES = {
     "sentences": ("Line", "headline"),
     "markdown": ("render_markdown",),
     "page": ("PAGE", "check_trace_url", "render_page", "write_page"),
-    "html": ("write_html",),
     "runs_page": ("compared_html", "trend_html"),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
