@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streambench import stats
-from streambench.metrics import NS_PER_MS
 from streambench.stats import Comparison, Estimate
 from streambench.words import TOLD, percent
 
@@ -78,8 +77,7 @@ class Answers:
 def answers_of(run: Run, names: Mapping[str, str]) -> Answers:
     rows = run.requests
     fine = rows[~rows["warmup"].astype(bool) & (rows["outcome"] == "ok")]
-    lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
-    return Answers(fine, names, run.header.seed, None if lag_ns is None else lag_ns / NS_PER_MS)
+    return Answers(fine, names, run.header.seed, run.lag_ms())
 
 
 def of_share(part: int, whole: int, what: str) -> str:

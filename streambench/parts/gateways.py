@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from streambench import stats
 from streambench.bills import Cost, cost_of
-from streambench.metrics import NS_PER_MS
+from streambench.model_names import alias_of
 from streambench.money import price_in, usd
 from streambench.parts.part import Part
 from streambench.stats import Comparison
@@ -63,14 +63,12 @@ class _Two:
 
 def gateways(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     """One part for each model and each further gateway that it was asked through."""
-    lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
-    lag_ms = None if lag_ns is None else lag_ns / NS_PER_MS
-    for two in islice(_twos(run, names, lag_ms), MOST):
+    for two in islice(_twos(run, names, run.lag_ms()), MOST):
         yield Part(f"Gateways, {two.model}: {two.other.way} against {two.base.way}", " ".join(_told(run, two)))
 
 
 def _twos(run: Run, names: Mapping[str, str], lag_ms: float | None) -> Iterator[_Two]:
-    entries = [entry for entry in run.header.config.get("models", ()) if _alias(entry) in names]
+    entries = [entry for entry in run.header.config.get("models", ()) if alias_of(entry) in names]
     for model, group in _groups(entries):
         base, *others = sorted((_lane(run, entry) for entry in group), key=lambda lane: lane.way != DIRECT)
         for other in others:
@@ -90,8 +88,8 @@ def _groups(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Ma
 
 def _lane(run: Run, entry: Mapping[str, Any]) -> _Lane:
     rows, gateway = run.requests, str(entry.get("gateway"))
-    mine = rows[(rows["model"] == _alias(entry)) & (rows["phase"] == "measure")]
-    return _Lane(_alias(entry), DIRECT if gateway == DIRECT else f"through {gateway}", mine)
+    mine = rows[(rows["model"] == alias_of(entry)) & (rows["phase"] == "measure")]
+    return _Lane(alias_of(entry), DIRECT if gateway == DIRECT else f"through {gateway}", mine)
 
 
 def _told(run: Run, two: _Two) -> Iterator[str]:
@@ -152,7 +150,3 @@ def _cost(run: Run, two: _Two) -> str:
 def _bill(run: Run, lane: _Lane) -> Cost:
     mine = [one for one in run.records if one.ticket.model == lane.alias and one.ticket.phase == "measure"]
     return cost_of(mine, price_in(run.header.config, lane.alias))
-
-
-def _alias(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("alias") or entry.get("model"))

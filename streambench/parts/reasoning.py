@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from streambench.asked import effort_of
+from streambench.model_names import alias_of
 from streambench.parts.answers import Answers, answers_of, told_of_each
 from streambench.parts.part import Part
 from streambench.words import listed, percent
@@ -73,7 +74,7 @@ def _hidden(answers: Answers, thought: int) -> str:
 
 def _efforts(run: Run, models: Mapping[str, Answers]) -> dict[str, str | None]:
     """By alias: what its answers asked for, where that was one and the same; else what its model's params say."""
-    stated = {str(entry.get("alias") or entry.get("model")): entry for entry in run.header.config.get("models", ())}
+    stated = {alias_of(entry): entry for entry in run.header.config.get("models", ())}
     found: dict[str, str | None] = {}
     for alias, answers in models.items():
         seen = {str(effort) for effort in answers.rows["effort"].dropna()}
@@ -98,7 +99,7 @@ def _effort_parts(
 def _same_models(config: Mapping[str, Any], models: Mapping[str, Answers]) -> list[list[str]]:
     groups: dict[tuple[Any, Any], list[str]] = {}
     for entry in config.get("models", ()):
-        alias = str(entry.get("alias") or entry.get("model"))
+        alias = alias_of(entry)
         if alias in models:
             groups.setdefault((entry.get("gateway"), entry.get("model")), []).append(alias)
     return [aliases for aliases in groups.values() if len(aliases) > 1]
