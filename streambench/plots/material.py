@@ -12,7 +12,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from streambench import frames
 from streambench.findings import thresholds_of
@@ -202,4 +201,4 @@ def medians(values: Mapping[str, Any]) -> dict[str, float]:
 
 def quantile_ends(values: Any, shares: Sequence[float]) -> list[float]:
     """Linear quantiles (type 7), as everywhere in the house."""
-    return [float(found) for found in pd.Series(values, dtype="float64").quantile(list(shares))]
+    return frames.mean_and_quantiles(values, shares)[1]

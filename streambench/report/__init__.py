@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
+    from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal
     from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
     from streambench.report.groups import grouping, groups_markdown, groups_terminal
@@ -73,7 +73,6 @@ __all__ = [
     "trend_markdown",
     "trend_plain",
     "trend_terminal",
-    "unlike_lines",
     "verdict_line",
     "verdict_markdown",
     "verdict_plain",
@@ -82,7 +81,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
+    "comparison": ("compared_markdown", "compared_plain", "compared_terminal"),
     "forecasting": ("plan_text",),
     "grid": ("markdown_text",),
     "groups": ("grouping", "groups_markdown", "groups_terminal"),

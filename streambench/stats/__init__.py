@@ -16,7 +16,7 @@ from streambench.stats.estimates import (
     sample,
     share,
 )
-from streambench.stats.groups import GROUPED, GROUPINGS, By, Group, group_estimates, group_names, groups_of
+from streambench.stats.groups import GROUPINGS, By, Group, group_estimates, group_names, groups_of
 from streambench.stats.paired import (
     Comparison,
     Pairs,
@@ -45,7 +45,6 @@ from streambench.stats.throughput import Throughput, good_requests, throughput
 from streambench.stats.wording import PHRASES, in_words, leader_in_words
 
 __all__ = [
-    "GROUPED",
     "GROUPINGS",
     "INTERVAL_NEEDED",
     "MIN_PROMPTS",
