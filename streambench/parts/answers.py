@@ -83,8 +83,7 @@ def answers_of(run: Run, names: Mapping[str, str]) -> Answers:
 def of_share(part: int, whole: int, what: str) -> str:
     """`9 of 12 answers (75 %, 95 % interval 47 % to 91 %)`."""
     found = stats.share(part, whole)
-    ends = f"95 % interval {percent(found.low)} to {percent(found.high)}"
-    return f"{part} of {whole} {what} ({percent(found.value)}, {ends})"
+    return f"{part} of {whole} {what} ({percent(found.value)}, {stats.share_interval(found)})"
 
 
 def told_of_each(clauses: Sequence[str]) -> str:

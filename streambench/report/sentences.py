@@ -128,7 +128,7 @@ def _broke(row: Row) -> str:
     worst = max(
         (name for name in row.model.outcomes if name not in ("ok", "cancelled")), key=lambda n: row.model.outcomes[n]
     )
-    ends = f"95 % interval {percent(found.low)} to {percent(found.high)}"
+    ends = stats.share_interval(found)
     return f"{row.name} broke {row.failed} of {row.asked} requests ({percent(found.value)}, {ends}; most: {worst})"
 
 

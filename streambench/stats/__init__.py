@@ -28,7 +28,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import between, digits, rounded, shown
+from streambench.stats.printing import between, digits, rounded, share_interval, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -94,6 +94,7 @@ __all__ = [
     "sample",
     "saturation",
     "share",
+    "share_interval",
     "shifts",
     "shown",
     "throughput",

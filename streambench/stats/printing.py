@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from streambench.stats.estimates import Estimate
-from streambench.words import DASH
+from streambench.stats.estimates import Estimate, Share
+from streambench.words import DASH, percent
 
 PLAIN_DIGITS = 3
 """Digits of a number that has neither an interval nor a lag to say better."""
@@ -39,6 +39,11 @@ def between(low: float, high: float, places: int) -> str:
     if math.isinf(high):
         return f"{rounded(low, places)} or more"
     return f"{rounded(low, places)} to {rounded(high, places)}"
+
+
+def share_interval(found: Share) -> str:
+    """`95 % interval 47 % to 91 %`."""
+    return f"95 % interval {percent(found.low)} to {percent(found.high)}"
 
 
 def rounded(value: float, places: int) -> str:
