@@ -25,11 +25,11 @@ def descriptors() -> int:
     return len(list(FDS.iterdir())) if FDS.exists() else 0
 
 
-def sockets() -> int:
-    """Sockets that this process has open."""
+def sockets() -> set[str]:
+    """Sockets that this process has open. What another test left behind may close meanwhile."""
     if not FDS.exists():
         pytest.skip("this system does not list a process's descriptors")
-    return sum(target.startswith("socket:") for target in map(_target, FDS.iterdir()))
+    return {target for target in map(_target, FDS.iterdir()) if target.startswith("socket:")}
 
 
 def _target(descriptor: Path) -> str:
@@ -108,7 +108,7 @@ async def test_however_an_exchange_ends_its_socket_is_closed(rig: Rig, answer: b
     await call.over()
     await transport.aclose()
     await server.close()
-    await until(lambda: sockets() == before)
+    await until(lambda: sockets() <= before)
 
 
 async def test_a_connection_that_never_stood_leaves_no_socket(rig: Rig) -> None:
@@ -120,7 +120,7 @@ async def test_a_connection_that_never_stood_leaves_no_socket(rig: Rig) -> None:
     await (await rig.call(url, transport, bounds=Bounds(connect_s=0.01))).fire().over()
     await server.close()
     await (await rig.call(server.url, transport)).fire().over()
-    await until(lambda: sockets() == before)
+    await until(lambda: sockets() <= before)
 
 
 async def test_a_cancelled_handshake_closes_its_socket(rig: Rig) -> None:
