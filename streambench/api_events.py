@@ -40,6 +40,10 @@ class Events(Protocol):
     def finish_ends(self) -> bool:
         """Whether the frame with the finish reason is the last, and no `[DONE]` is to come."""
 
+    @property
+    def summarised(self) -> bool:
+        """Whether the reasoning that came so far was a summary of it, by its own word."""
+
     def read(self, data: bytes, /) -> Chunk:
         """Raises UnreadableError for what is no JSON, or no frame."""
 
@@ -54,6 +58,7 @@ class Frames:
     read: Callable[[bytes], Chunk]
     look: Callable[[Any], Iterable[str]] = unknown_fields
     finish_ends: bool = False
+    summarised: bool = False
 
 
 CHAT = Frames(read_chunk)
@@ -62,7 +67,7 @@ CHAT = Frames(read_chunk)
 def events_of(ask: Ask) -> Events:
     """The reader of one body that was asked for so."""
     if ask.api == "responses":
-        return ResponseEvents() if ask.streamed else Frames(_whole_response, lambda _: ())
+        return ResponseEvents() if ask.streamed else WholeResponse()
     if ask.api == "completions":
         return Frames(_completion if ask.streamed else _whole_completion)
     return CHAT if ask.streamed else Frames(_whole_chat)
@@ -78,11 +83,6 @@ def _whole_completion(data: bytes) -> Chunk:
 
 def _whole_chat(data: bytes) -> Chunk:
     return chunk_of(_answer(data, "choices"), "message")
-
-
-def _whole_response(data: bytes) -> Chunk:
-    plain = _answer(data, "output")
-    return _ended(plain, string_of(plain.get("status")), said=True)
 
 
 def _answer(data: bytes, holds: str) -> dict[str, Any]:
@@ -109,6 +109,8 @@ _PIECES: Mapping[str, tuple[str, str]] = {
 _CALLS: Mapping[str, str] = {"function_call": "arguments", "custom_tool_call": "input"}
 """Items that are calls, and what holds their arguments."""
 
+_SUMMARY = "response.reasoning_summary_text"
+
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
 _REASONS: Mapping[str, str] = {"max_output_tokens": "length"}
 _TOLD = ("message", "code")
@@ -123,7 +125,9 @@ class ResponseEvents:
     """
 
     finish_ends: bool = True
+    summarised: bool = False
     _came: set[tuple[Any, ...]] = field(default_factory=set)
+    _said: bool = False
     _called: bool = False
     _unknown: dict[str, None] = field(default_factory=dict)
 
@@ -151,12 +155,12 @@ class ResponseEvents:
     def _piece(self, plain: dict[str, Any], name: str, state: str) -> list[Choice]:
         field_name, whole = _PIECES[name]
         place = index_of(plain.get("output_index"))
-        at = (place, name, index_of(plain.get("content_index")), index_of(plain.get("summary_index")))
+        part = index_of(plain.get("content_index" if name != _SUMMARY else "summary_index"))
         text = text_of(plain.get("delta" if state == "delta" else whole))
-        if not text or (state == "done" and self._has(at)):
+        if not text or (state == "done" and self._repeats(name, place, part)):
             return []
-        self._note(at)
-        self._note((place,))
+        self.summarised |= name == _SUMMARY
+        self._note_piece(name, place, part)
         if field_name == "arguments":
             return _choice(Delta(tool_calls=[CallDelta(Function(arguments=text), place)]))
         delta = Delta()
@@ -169,9 +173,10 @@ class ResponseEvents:
         call = _is_call(item)
         self._called |= call
         if state == "done":
-            unseen = not (self._has((place,)) or self._has((None,)))
-            self._note((place,))
-            return _choice(_said([(place, item)], named=not self._has((place, "name")))) if unseen else []
+            if self._has((place,)) or self._has((None,)) or (place is None and self._said):
+                return []
+            self._note_place(place)
+            return _choice(self._all_of([(place, item)], named=not self._has((place, "name"))))
         if call:
             self._note((place, "name"))
             name = Function(name=string_of(item.get("name")))
@@ -180,8 +185,34 @@ class ResponseEvents:
         return [Choice(delta=Delta(role=role), index=place)] if role else []
 
     def _end(self, plain: dict[str, Any], state: str) -> Chunk:
-        said = not any(len(at) == 1 for at in self._came)
-        return _ended(dict_of(plain.get("response")), state, said=said, called=self._called)
+        response = dict_of(plain.get("response"))
+        if not self._said:
+            self.summarised |= _has_summary(response)
+        return _ended(response, _status(response, state), said=not self._said, called=self._called)
+
+    def _all_of(self, items: list[tuple[int | None, dict[str, Any]]], *, named: bool) -> Delta:
+        self.summarised |= any(dicts_of(item.get("summary")) for _, item in items)
+        return _said(items, named=named)
+
+    def _repeats(self, name: str, place: int | None, part: int | None) -> bool:
+        """Whether pieces of what is done had come. Some gateways number only the pieces, some only what is done."""
+        came: list[tuple[Any, ...]] = [(name, place, part), (name, place, None), (name, None, None)]
+        if part is None:
+            came.append((name, place, "any"))
+        if place is None:
+            came.append((name, "any", "any"))
+        return any(map(self._has, came))
+
+    def _note_piece(self, name: str, place: int | None, part: int | None) -> None:
+        if (name, place, part) in self._came:
+            return
+        for at in ((name, place, part), (name, place, "any"), (name, "any", "any")):
+            self._note(at)
+        self._note_place(place)
+
+    def _note_place(self, place: int | None) -> None:
+        self._said = True
+        self._note((place,))
 
     def _has(self, at: tuple[Any, ...]) -> bool:
         return at in self._came or len(self._came) >= CAME_LIMIT
@@ -189,6 +220,32 @@ class ResponseEvents:
     def _note(self, at: tuple[Any, ...]) -> None:
         if len(self._came) < CAME_LIMIT:
             self._came.add(at)
+
+
+@dataclass(slots=True)
+class WholeResponse:
+    """Reads one response that came in one body."""
+
+    finish_ends: bool = False
+    summarised: bool = False
+
+    def look(self, _: Any) -> Iterable[str]:
+        return ()
+
+    def read(self, data: bytes) -> Chunk:
+        plain = _answer(data, "output")
+        self.summarised = _has_summary(plain)
+        return _ended(plain, string_of(plain.get("status")), said=True)
+
+
+def _has_summary(response: dict[str, Any]) -> bool:
+    return any(dicts_of(item.get("summary")) for item in dicts_of(response.get("output")))
+
+
+def _status(response: dict[str, Any], state: str) -> str:
+    """The last event's, or the response's own where that is worse: some gateways end all of them with `completed`."""
+    own = string_of(response.get("status"))
+    return own if own in ("failed", "cancelled") or (own == "incomplete" and state == "completed") else state
 
 
 def _ended(response: dict[str, Any], status: str | None, *, said: bool, called: bool = False) -> Chunk:
@@ -248,4 +305,11 @@ def _error(said: Any) -> Any:
     """What an error says, without the event's own `type`, which is no code; never nothing."""
     if not isinstance(said, dict):
         return said
-    return {key: said[key] for key in _TOLD if said.get(key) is not None} or {"message": "no reason is told"}
+    told = {key: said[key] for key in _TOLD if said.get(key) is not None}
+    if said.get("type") not in (None, "error") and not _is_event(said):
+        told["type"] = said["type"]
+    return told or {"message": "no reason is told"}
+
+
+def _is_event(said: dict[str, Any]) -> bool:
+    return (string_of(said.get("type")) or "").startswith("response.")

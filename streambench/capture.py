@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -54,6 +55,7 @@ PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm
 HEADER_LIMIT = 40
 VALUE_LIMIT = 200
 DETAIL_LIMIT = 100
+_NAME = re.compile(r"[\w.:/@+-]+", re.ASCII)
 BODY_TEXT_LIMIT = 16 * 1024
 """Bytes of an error body that are looked at."""
 
@@ -74,9 +76,10 @@ class TapeReader:
         self.tape = tape
         self.ask = ask
         self._limits = limits or StreamLimits()
+        self.events = events_of(ask)
         decoder = StreamDecoder if ask.streamed else WholeDecoder
         self.decoder = decoder(
-            keep_text=keep_text, schemas=schemas, limits=self._limits, events=events_of(ask), json_form=json_form
+            keep_text=keep_text, schemas=schemas, limits=self._limits, events=self.events, json_form=json_form
         )
         self.unreadable: str | None = None
         """The content-encoding that we cannot undo."""
@@ -215,6 +218,8 @@ class Circumstances:
     model_asked: str | None = None
     usage_asked: bool = True
     asked: Asked | None = None
+    answered: frozenset[str] = frozenset()
+    """Functions that the suite has results of: their names are in the header, and tell whether a session can go on."""
 
     def clean_message(self, text: str) -> str:
         """Without keys, without the prompt's words, on one line, cut to what is kept."""
@@ -231,7 +236,7 @@ def _without_half_word(text: str) -> str:
 def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
     """The record of an exchange that is over. `refused` is our own side's reason not to have sent it at all."""
     tape, decoder = reader.tape, reader.decoder
-    clean = partial(about.secrets.clean, limit=VALUE_LIMIT)
+    clean, named = partial(about.secrets.clean, limit=VALUE_LIMIT), partial(_named, about)
     ended = tape.ended if tape.ended is not None else tape.start
     failure = refused or _failure(reader, about)
     start = tape.start or about.scheduled_ns
@@ -259,12 +264,12 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         comments=decoder.comments if _is_answer(reader) else 0,
         malformed=decoder.malformed if _is_answer(reader) else 0,
         malformed_why=_maybe(about.clean_message, decoder.malformed_why) if _is_answer(reader) else None,
-        finish_reason=_maybe(clean, decoder.finish_reason),
+        finish_reason=_maybe(named, decoder.finish_reason),
         done=decoder.done,
         usage=decoder.usage,
         usage_refused=about.usage_refused,
-        model_served=_maybe(clean, decoder.model),
-        response_id=_maybe(clean, decoder.response_id),
+        model_served=_maybe(named, decoder.model),
+        response_id=_maybe(named, decoder.response_id),
         failure=_cleaned(failure, about),
         error_frame=_cleaned(decoder.error_frame, about),
         client_lag_ns=about.lag_ns,
@@ -283,6 +288,8 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         streamed=reader.ask.streamed,
         asked=_cleaned_asked(about),
         json_answer=decoder.json_answer(),
+        unfinished=decoder.unfinished,
+        summarised=reader.events.summarised,
     )
 
 
@@ -307,13 +314,14 @@ def _is_of_the_body(failure: Failure) -> bool:
 
 def _is_answer(reader: TapeReader) -> bool:
     """Whether what came is of the kind that was asked for: a stream, by its word or by its deeds, as some servers
-    stream events under another content type; or one body of JSON.
+    stream events under another content type; or one body of JSON. White space alone is what some gateways send while
+    the model works: no answer yet, and nothing else either.
     """
     decoder = reader.decoder
     if decoder.done or decoder.error_frame is not None or decoder.chunks > 0:
         return True
     if not reader.ask.streamed:
-        return _document(reader.start_of_body()) == "JSON"
+        return _document(reader.start_of_body()) == "JSON" or not reader.start_of_body().strip()
     return _says_stream(reader.tape) and (decoder.events > 0 or not _document(reader.start_of_body()))
 
 
@@ -407,8 +415,13 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
         failure,
         message=about.clean_message(failure.message),
         detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
-        code=_maybe(partial(about.secrets.clean, limit=DETAIL_LIMIT), failure.code),
+        code=None if failure.code is None else _named(about, failure.code)[:DETAIL_LIMIT],
     )
+
+
+def _named(about: Circumstances, name: str) -> str:
+    """As it is where it looks like a name or an id; any other text may be the prompt's."""
+    return about.secrets.clean(name if _NAME.fullmatch(name) else about.clean_message(name), VALUE_LIMIT)
 
 
 def _cleaned_asked(about: Circumstances) -> Asked | None:
@@ -419,7 +432,7 @@ def _cleaned_asked(about: Circumstances) -> Asked | None:
 
 def _cleaned_call(call: ToolCall, about: Circumstances) -> ToolCall:
     """The model chose the name, and may have put anything there; what is wrong quotes the declared schema alone."""
-    return replace(call, name=_maybe(about.clean_message, call.name))
+    return call if call.name in about.answered else replace(call, name=_maybe(about.clean_message, call.name))
 
 
 def _maybe(clean: Callable[[str], str], text: str | None) -> str | None:

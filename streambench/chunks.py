@@ -107,6 +107,8 @@ class StreamDecoder:
         self._id: str | None = None
         self._ids: set[str] = set()
         self._roles: dict[int, int] = {}
+        self._began: set[int] = set()
+        self._under_way = -1
         self._finished: set[int] = set()
         self._unknown: dict[str, None] = {}
         self._next_look = 1
@@ -120,6 +122,11 @@ class StreamDecoder:
     def roles(self) -> int:
         """Deltas that carried a role, in the choice that had the most of them."""
         return max(self._roles.values(), default=0)
+
+    @property
+    def unfinished(self) -> int:
+        """Choices with output and no end, where another choice has ended; 0 where more ended than are told apart."""
+        return len(self._began - self._finished) if 0 < len(self._finished) < CHOICES_LIMIT else 0
 
     @property
     def unknown_fields(self) -> tuple[str, ...]:
@@ -272,8 +279,18 @@ class StreamDecoder:
         """The first reason is the stream's; each choice ends with its own."""
         self.finish_reason = self.finish_reason or _bounded(reason)
         self.done = self.done or self._events.finish_ends
+        self._under_way = -1
         if len(self._finished) < CHOICES_LIMIT:
             self._finished.add(index)
+
+    def _begin(self, index: int) -> None:
+        """Output of another choice than the last one's, or of one that has ended."""
+        if index in self._finished:
+            self.after_finish += 1
+            return
+        self._under_way = index
+        if len(self._began) < CHOICES_LIMIT:
+            self._began.add(index)
 
     def _look(self, data: bytes) -> None:
         """Whether the frame has fields unknown here. A look costs as much as reading several frames, so few get one:
@@ -299,8 +316,10 @@ class StreamDecoder:
                 one, count = self._delta(choice.delta, index)
                 kind = min(kind, one, key=_rank) if kind else one
                 chars += count
-                if count and index in self._finished:
-                    self.after_finish += 1
+                if count and index != self._under_way:
+                    self._begin(index)
+            if choice.error:
+                self._take_error(failure_from_plain("stream_error", {"error": choice.error}))
             if choice.finish_reason:
                 self._finish(index, choice.finish_reason)
         if kind and kind != "o":

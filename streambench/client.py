@@ -221,6 +221,7 @@ class Client:
             lag_ns=max((lag for lag in lags if lag is not None), default=None),
             secrets=self._config.secrets,
             prompt_mask=partial(self._mask_of, armed.conversation),
+            answered=armed.conversation.answered,
             model_asked=self._models[armed.ticket.model].model,
             usage_asked=held.asks_usage or not held.reader.ask.names_usage,
             asked=held.asked,
@@ -318,10 +319,9 @@ class ArmedRequest:
     async def follow(self, record: AttemptRecord, ticket: Ticket) -> ArmedRequest | None:
         """The next turn of the conversation; None where it ends with this one."""
         decoder = self._held.reader.decoder
-        calls = decoder.said_calls()
-        if judge(record) != "ok" or calls is None:
+        if judge(record) != "ok":
             return None
-        conversation = self.conversation.after(Answer(decoder.text() or "", calls))
+        conversation = self.conversation.after(Answer(decoder.text() or "", decoder.said_calls()))
         return None if conversation is None else await self._client.armed(ticket, conversation)
 
     async def fire(self, scheduled_ns: int, queue_ns: int) -> None:

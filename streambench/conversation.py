@@ -21,7 +21,12 @@ class Answer:
     """What a model said: its text, and its calls."""
 
     text: str = ""
-    calls: tuple[SaidCall, ...] = ()
+    calls: tuple[SaidCall, ...] | None = ()
+    """None where one was too long to be held."""
+
+    @property
+    def called(self) -> list[str] | None:
+        return None if self.calls is None else [call.name for call in self.calls]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +60,22 @@ class Conversation:
         """The suite has another turn."""
         return self.turn + 1 < len(self.prompt.turns)
 
+    @property
+    def answered(self) -> frozenset[str]:
+        """The functions whose calls the next turn answers."""
+        return frozenset(self.prompt.turns[self.turn + 1].tool_results) if self.goes_on else frozenset()
+
     def after(self, answer: Answer) -> Conversation | None:
         """The next turn; None where there is none, or this answer cannot be gone on from."""
         if not self.goes_on:
             return None
         this, following = self.prompt.turns[self.turn : self.turn + 2]
-        if halted([call.name for call in answer.calls], this.facts, following.facts):
+        if halted(answer.called, this.facts, following.facts, spoke=bool(answer.text)):
             return None
         if this.assistant is not None:
             answer = Answer(this.assistant)
         said = (*self.asked, _said(answer))
-        return replace(self, turn=self.turn + 1, asked=_asked(following, answer.calls), past=(*self.past, said))
+        return replace(self, turn=self.turn + 1, asked=_asked(following, answer.calls or ()), past=(*self.past, said))
 
 
 def begin(prompt: Prompt) -> Conversation:

@@ -26,7 +26,8 @@ def failure_from_plain(kind: str, plain: Any, *, status: int | None = None) -> F
     if not isinstance(error, dict):
         return Failure(kind=kind, message=_text(error), status=status)
     message = first_of(*(error.get(key) for key in ("message", "detail", "html-message", "msg", "error", "type")))
-    code = first_of(error.get("code"), error.get("type"))
+    kind_of_it = error.get("type")
+    code = first_of(error.get("code"), None if kind_of_it == "error" else kind_of_it)  # an event's own type is none
     return Failure(
         kind=kind,
         message=_keys(error) if message is None else _text(message),

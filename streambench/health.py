@@ -34,12 +34,12 @@ OUTCOMES: Mapping[Outcome, str] = {
     "connect_error": "no connection: DNS, refused or TLS",
     "http_error": "the gateway answered with an error status",
     "not_a_stream": "success status, but the body is no event stream, or no JSON where a whole answer was asked for",
-    "stream_error": "an error came inside the stream",
+    "stream_error": "an error came inside the stream, or its finish_reason says that it broke off",
     "timeout": "a time limit passed: connect, first chunk, idle or total",
     "too_large": "the answer passed a size limit of ours",
     "disconnected": "the connection was reset or the body cut",
     "malformed": "a frame was no JSON, or no chunk; or a whole answer was none",
-    "truncated": "the stream ended without a finish_reason",
+    "truncated": "the stream ended without a finish_reason, or without that of one of its choices",
     "empty": "the stream finished with nothing generated",
     "ok": "finished, with a finish_reason and output",
 }
@@ -48,13 +48,21 @@ OUTCOMES: Mapping[Outcome, str] = {
 _BEFORE_THE_STREAM = frozenset({"cancelled", "client_error", "connect_error", "http_error", "not_a_stream"})
 _KNOWN = frozenset(get_args(Outcome))
 
+_BROKE_OFF = frozenset(
+    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "interrupted", "incomplete"}
+    | {"network_error", "insufficient_system_resource"}
+)
+"""Finish reasons by which a gateway owns that this is no answer: those of OpenRouter, vLLM, SGLang, Zhipu and DeepSeek,
+and a response that is incomplete and does not say why.
+"""
+
 
 def judge(record: AttemptRecord) -> Outcome:
     """The attempt's one outcome: the first of `OUTCOMES` that its facts fit."""
     end = ended_by(record)
     if end in _BEFORE_THE_STREAM:
         return end
-    if record.error_frame is not None:
+    if record.error_frame is not None or (end is None and _says_it_broke(record)):
         return "stream_error"
     return end or _of_the_stream(record)
 
@@ -80,8 +88,14 @@ def _shown(record: AttemptRecord, outcome: Outcome) -> str:
     if outcome == "malformed":
         which = "1 frame" if record.malformed == 1 else f"{record.malformed} frames, the first"
         return f"{which}: {record.malformed_why or 'no JSON, or no chunk'}"
+    if outcome == "stream_error":
+        return f"finish_reason {record.finish_reason} after {chunks}"
+    if outcome == "truncated" and record.finish_reason is not None:
+        cut = of_count(record.unfinished, "choice")
+        return f"{cut} with output never got a finish_reason, though another did, in {chunks}"
     if outcome == "truncated":
-        return f"{OUTCOMES[outcome]}, after {chunks} with {of_count(sum(record.timeline.chars), 'character')}"
+        characters = of_count(sum(record.timeline.chars), "character")
+        return f"the stream ended without a finish_reason, after {chunks} with {characters}"
     if outcome == "empty":
         return f"{OUTCOMES[outcome]}: {record.finish_reason} after {chunks}"
     return OUTCOMES[outcome]
@@ -95,6 +109,10 @@ def ended_by(record: AttemptRecord) -> Outcome | None:
     return kind
 
 
+def _says_it_broke(record: AttemptRecord) -> bool:
+    return record.finish_reason is not None and record.finish_reason.lower() in _BROKE_OFF
+
+
 def _kind(failure: Failure) -> Outcome:
     # A kind that only a newer streambench knows, or a slip of ours, must never read as a success.
     kind: Outcome = failure.kind if failure.kind in _KNOWN - {"ok"} else "client_error"  # type: ignore[assignment]
@@ -104,7 +122,7 @@ def _kind(failure: Failure) -> Outcome:
 def _of_the_stream(record: AttemptRecord) -> Outcome:
     if record.malformed:
         return "malformed"
-    if record.finish_reason is None:
+    if record.finish_reason is None or record.unfinished:
         return "truncated"
     if GENERATED.isdisjoint(record.timeline.kind):
         return "empty"

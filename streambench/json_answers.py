@@ -49,7 +49,7 @@ class AnswerText:
             self._last_ns[choice] = at_ns
 
     def judged(self, *, finished: bool, instead: str | None) -> JsonAnswer:
-        """The verdict on all choices. `finished`: no more can come; `instead` is what came in place of text, if so."""
+        """The verdict on all choices. `finished`: no more can come; `instead` is what came in its place, if so."""
         if self._too_long:
             return JsonAnswer(why=f"more than {TEXT_LIMIT:,} characters: not judged")
         texts = {choice: "".join(pieces) for choice, pieces in self._pieces.items()}
@@ -59,6 +59,8 @@ class AnswerText:
         reads = [self._read(text, steps) for text in texts.values()]
         worst = next((read for verdict in (False, None) for read in reads if read.checked[0] is verdict), reads[0])
         valid, why = worst.checked
+        if instead and not valid:  # words ahead of a call were never meant to be it
+            return JsonAnswer(why=instead)
         whole = finished and all(read.whole for read in reads)
         complete_ns = max(self._last_ns[choice] for choice in texts) if whole else None
         return JsonAnswer(valid, None if why is None else why[:WHY_LIMIT], complete_ns)

@@ -140,12 +140,17 @@ def known_gaps(timeline: ChunkTimeline) -> list[int]:
 
 
 def streamed_tokens(record: AttemptRecord) -> int | None:
-    """Output tokens that came as chunks: reasoning that was billed but never streamed is not among them."""
+    """Output tokens that came as chunks: reasoning that was billed but never streamed is not among them.
+
+    None where nobody can tell how much of it was.
+    """
     usage = record.usage
     if usage is None or usage.output is None:
         return None
-    hidden = 0 if "t" in record.timeline.kind else usage.reasoning or 0
-    return usage.output - hidden
+    if not usage.reasoning:
+        return usage.output
+    hidden = hidden_tokens(record)
+    return None if hidden is None else usage.output - hidden
 
 
 def hidden_tokens(record: AttemptRecord) -> int | None:
@@ -153,10 +158,10 @@ def hidden_tokens(record: AttemptRecord) -> int | None:
     billed = record.usage.reasoning if record.usage else None
     if billed is None:
         return None
-    shown = reasoning_chars(record)
-    if shown == 0:
+    if "t" not in record.timeline.kind:
         return billed
-    return None if (billed - UNSEEN_TOKENS) * MIN_CHARACTERS_PER_TOKEN > shown else 0
+    shown = reasoning_chars(record)
+    return None if record.summarised or (billed - UNSEEN_TOKENS) * MIN_CHARACTERS_PER_TOKEN > shown else 0
 
 
 def answer_tokens(record: AttemptRecord) -> int | None:
@@ -363,7 +368,7 @@ METRICS: tuple[Metric, ...] = (
         doc="Time per output token after the first. Unknown with fewer than 2 streamed tokens, without usage, where "
         "the first and the last chunk came in one read, or where more tokens are billed than the text that came can "
         "hold (over 16 and four a character; finding `usage_inconsistent`). Reasoning tokens that were billed but "
-        "never streamed are not streamed tokens.",
+        "never streamed are not streamed tokens; unknown where only a summary of them came, or too little text.",
         of=_tpot,
     ),
     Metric(

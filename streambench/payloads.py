@@ -48,6 +48,7 @@ class Choice(msgspec.Struct):
     delta: Delta | None = None
     finish_reason: str | None = None
     index: int | None = None
+    error: Any = None
 
 
 class Chunk(msgspec.Struct):
@@ -202,12 +203,21 @@ def _lenient_choice(plain: dict[str, Any], said: str) -> Choice:
             reasoning_content=text_of(delta.get("reasoning_content")),
             reasoning=text_of(delta.get("reasoning")),
             refusal=text_of(delta.get("refusal")),
-            tool_calls=[_lenient_call(one) for one in dicts_of(delta.get("tool_calls"))],
+            tool_calls=_lenient_calls(delta.get("tool_calls"), placed=said == "message"),
             function_call=_lenient_function(delta.get("function_call")),
         ),
         finish_reason=string_of(plain.get("finish_reason")),
         index=index_of(plain.get("index")),
+        error=plain.get("error"),
     )
+
+
+def _lenient_calls(plain: object, *, placed: bool) -> list[CallDelta]:
+    """`placed`: each is a call of its own, by its place in the list, whatever ids a gateway gives them."""
+    calls = [_lenient_call(one) for one in dicts_of(plain)]
+    for place, call in enumerate(calls if placed else ()):
+        call.index = place
+    return calls
 
 
 def _lenient_call(plain: dict[str, Any]) -> CallDelta:

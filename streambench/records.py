@@ -235,6 +235,10 @@ class AttemptRecord:
     """None where nothing of the answer's form was asked."""
     json_answer: JsonAnswer | None = None
     """None where no JSON was asked for."""
+    unfinished: int = 0
+    """Choices that brought output and no finish_reason, where another choice had one."""
+    summarised: bool = False
+    """The reasoning that came was a summary of it, as the API itself says: what was billed is not what was streamed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,20 @@ answered may have too, where the next turn cannot go on from it; else whoever ra
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from streambench.breakers import Rules, refused_key
 from streambench.health import judge
-from streambench.prompt_mask import MASK
 from streambench.records import AttemptRecord, RunHeader, final_attempts
+from streambench.retries import RetryPolicy
+from streambench.tool_calls import TOO_LONG
 from streambench.turns import TurnFacts, halted
 
 CUT = "cancelled"
+_TEXT = "cx"
+"""Kinds of chunks that a history has the text of: content, refusals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Session:
     @property
     def cut(self) -> bool:
         """Neither whole nor ended: a resumed run sends it again."""
-        return not self.ended and (len(self.records) < self.turns or judge(self.records[-1]) == CUT)
+        return not self.ended and (len(self.records) < self.turns or judge(self.records[-1]) != "ok")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,39 @@ def sessions_of(records: Iterable[AttemptRecord], header: RunHeader) -> list[Ses
     turns = (record for record in records if record.ticket.session_id is not None and record.ticket.phase == "measure")
     for record in final_attempts(turns):
         groups[record.ticket.session_id or ""].append(record)
-    catalogue = header.suite.get("catalogue") or {}
-    return [_session(name, group, facts_in(catalogue.get(group[0].ticket.prompt_id))) for name, group in groups.items()]
+    catalogue, is_open = header.suite.get("catalogue") or {}, _is_open(header)
+    return [
+        _session(name, group, facts_in(catalogue.get(group[0].ticket.prompt_id)), is_open)
+        for name, group in groups.items()
+    ]
+
+
+def _is_open(header: RunHeader) -> Callable[[AttemptRecord], bool]:
+    """Whether a resumption sends this request again, the last attempt of which failed: another was to follow, or its
+    key was refused.
+    """
+    retry, breakers = (_mapping(header.config.get(key)) for key in ("retry", "breakers"))
+    usual = RetryPolicy()
+    policy = RetryPolicy(
+        attempts=retry.get("attempts", usual.attempts),
+        on=frozenset(retry.get("on", usual.on)),
+        statuses=frozenset(retry.get("statuses", usual.statuses)),
+        max_retry_after_s=retry.get("max_retry_after", usual.max_retry_after_s),
+        phases=frozenset(retry.get("phases", usual.phases)),
+    )
+    changed = header.resumed[-1].changed if header.resumed else {}
+    rules = Rules(key_refused=changed.get("breakers.key_refused", breakers.get("key_refused", True)))
+
+    def judged(record: AttemptRecord) -> bool:
+        if refused_key(rules, record, None) is not None:
+            return True
+        return policy.after(record, judge(record), draw=0.5).wait_s is not None
+
+    return judged
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def facts_in(entry: object) -> tuple[TurnFacts, ...]:
@@ -106,14 +142,23 @@ def ended_by(record: AttemptRecord, turns: Sequence[TurnFacts]) -> str | None:
         return None if outcome == CUT else outcome
     if turn + 1 >= len(turns):
         return None
-    called = [call.name for call in record.tool_calls]
-    if any(MASK in (name or "") for name in called):  # hidden, as the prompt has the name too
-        return None
-    return halted(called, turns[turn], turns[turn + 1])
+    spoke = any(kind in _TEXT for kind in record.timeline.kind)
+    return halted(_called(record), turns[turn], turns[turn + 1], spoke=spoke)
 
 
-def _session(name: str, group: Sequence[AttemptRecord], turns: Sequence[TurnFacts]) -> Session:
+def _called(record: AttemptRecord) -> list[str | None] | None:
+    """The functions that the first choice called, as the conversation goes on from it; None where one was too long. A
+    name that was hidden is none that the next turn has a result for: those never are.
+    """
+    mine = [call for call in record.tool_calls if call.choice == record.tool_calls[0].choice]
+    return None if any(call.why == TOO_LONG for call in mine) else [call.name for call in mine]
+
+
+def _session(
+    name: str, group: Sequence[AttemptRecord], turns: Sequence[TurnFacts], is_open: Callable[[AttemptRecord], bool]
+) -> Session:
     records = tuple(sorted(group, key=lambda record: record.ticket.turn))
     last = records[-1]
     planned = len(turns) or len(records)
-    return Session(name, last.ticket.model, last.ticket.prompt_id, planned, records, ended_by(last, turns))
+    ended = None if is_open(last) else ended_by(last, turns)
+    return Session(name, last.ticket.model, last.ticket.prompt_id, planned, records, ended)

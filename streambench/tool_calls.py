@@ -18,6 +18,8 @@ CALLS_LIMIT = 64
 """Calls of one stream that are judged."""
 ARGUMENTS_LIMIT = 256 * 1024
 """Characters of arguments that are held at once, over all calls; calls beyond it are not judged."""
+TOO_LONG = f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged"
+"""Why a call that was not held is not judged."""
 NAME_LIMIT = 64
 """As long as OpenAI lets a function's name be."""
 WHY_LIMIT = 200
@@ -68,7 +70,7 @@ class ToolCalls:
     ) -> None:
         """One delta of the call `index` of a choice, and its arrival."""
         call_id = call_id[:WHY_LIMIT] if call_id else None
-        call = self._find(choice, index, call_id, name)
+        call = self._find(choice, index, call_id, name, arguments)
         if call is None:
             return
         call.id = call.id or call_id
@@ -94,21 +96,26 @@ class ToolCalls:
             SaidCall(call.id, call.name, "".join(call.arguments) or "{}", legacy=call.index == LEGACY) for call in mine
         )
 
-    def _find(self, choice: int, index: int | None, call_id: str | None, name: str | None) -> _Call | None:
+    def _find(
+        self, choice: int, index: int | None, call_id: str | None, name: str | None, arguments: str | None
+    ) -> _Call | None:
         """The call that a delta goes on with, or a new one; None beyond the limit.
 
-        A second id under one index is a second call: some gateways number all calls 0. Without an index, an id or a
-        name begins a call.
+        A second id under one index is a second call: some gateways number all calls 0; and some of those give no id
+        (see `_goes_on`). Without an index, an id or a name begins a call.
         """
         last = self._calls[-1] if self._calls else None
         here = last is not None and index is not None and (last.choice, last.index) == (choice, index)
         if last is not None and here and (not call_id or last.id in (None, call_id)):  # nearly every delta
-            return last
+            return last if not name or _goes_on(last, name, arguments) else self._new(choice, index, call_id)
         mine = [call for call in self._calls if call.choice == choice and index in (None, call.index)]
         same = next((call for call in mine if call_id and call.id == call_id), None)
         begins = not mine or (call_id and mine[-1].id) or (index is None and (call_id or name))
         if same is not None or not begins:
             return same or mine[-1]
+        return self._new(choice, index, call_id)
+
+    def _new(self, choice: int, index: int | None, call_id: str | None) -> _Call | None:
         if len(self._calls) == CALLS_LIMIT:
             return None
         self._calls.append(_Call(choice, index, call_id))
@@ -127,8 +134,7 @@ class ToolCalls:
         name = shown_name(call.name) if call.name else None  # the model chose it
         named_ns = call.named_ns if finished or call.last_ns is not None else None
         if call.too_long:
-            why: str | None = f"more than {ARGUMENTS_LIMIT:,} characters of arguments: not judged"
-            return ToolCall(name, None, why, named_ns, choice=call.choice)
+            return ToolCall(name, None, TOO_LONG, named_ns, choice=call.choice)
         schema, text = self.schemas.get(call.name), "".join(call.arguments)
         whole = False
         if text.strip():
@@ -138,6 +144,17 @@ class ToolCalls:
             valid, why = _judged_empty(schema, steps)
         complete_ns = call.last_ns if whole and finished else None
         return ToolCall(name, valid, None if why is None else why[:WHY_LIMIT], named_ns, complete_ns, call.choice)
+
+
+def _goes_on(call: _Call, name: str, arguments: str | None) -> bool:
+    """Whether a delta with a name may be of the call under way. A name never goes on behind arguments, and where it is
+    the same once more, an object behind a closed one is another call's.
+    """
+    if not call.arguments:
+        return True
+    if not call.arguments[-1].rstrip().endswith("}"):
+        return True
+    return name[:NAME_LIMIT] == call.name and not (arguments or "").lstrip().startswith("{")
 
 
 def declared_schemas(params: Mapping[str, Any]) -> dict[str, Any]:

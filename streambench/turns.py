@@ -17,8 +17,11 @@ MAX_THINK_S = 86_400.0
 
 NO_CALL = "it called no function, and the next turn has but a function's results"
 NO_RESULT = "it called a function that the next turn has no result for"
+NOT_HELD = "it called a function with more arguments than are held, so its call cannot be said again"
+NO_ANSWER = "it answered with nothing but its reasoning, which is not sent back"
 
-_FUNCTION = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+_FUNCTION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""As records have them: of a longer or odder name nobody could tell later whether it was answered."""
 _TURN = "a text, or a mapping with user or tool_results"
 _THINK = "seconds from 0 to a day, as a number or as in 500ms, 2s"
 
@@ -53,15 +56,23 @@ class Turn:
         return TurnFacts(self.user is not None, tuple(self.tool_results), self.assistant is not None, self.think_s)
 
 
-def halted(called: Sequence[str | None], this: TurnFacts, following: TurnFacts) -> str | None:
-    """Why a session cannot go on after a good answer that called these functions; None where it can.
+def halted(
+    called: Sequence[str | None] | None, this: TurnFacts, following: TurnFacts, *, spoke: bool = True
+) -> str | None:
+    """Why a session cannot go on after a good answer that called these functions; None where it can. `called` is None
+    where a call was too long to be held, `spoke` whether it had text.
 
-    A call that is left without its result would be an error of the next request's, which is not the model's.
+    A call that is left without its result, or an answer of no text, would be an error of the next request's, which is
+    not the model's.
     """
     if this.fixed:
         return None
+    if called is None:
+        return NOT_HELD
     if not called:
-        return None if following.asks else NO_CALL
+        if not following.asks:
+            return NO_CALL
+        return None if spoke else NO_ANSWER
     return None if all(name in following.answers for name in called) else NO_RESULT
 
 
@@ -148,7 +159,7 @@ def _results(reading: Reading, value: Any, path: KeyPath) -> Mapping[str, str]:
         return {}
     for name, result in value.items():
         if not _FUNCTION.fullmatch(name):
-            reading.refuse((*path, name), "is no function's name", shown(name), "letters, digits, _ and -, up to 128")
+            reading.refuse((*path, name), "is no function's name", shown(name), "letters, digits, _, - and ., up to 64")
         elif not isinstance(result, str):
             reading.refuse((*path, name), "must be text", shown(result), "text; put JSON in quotes")
     return value

@@ -11,7 +11,7 @@ from typing import Any
 
 from streambench.chunks import StreamDecoder
 from streambench.payloads import Choice, Chunk, Delta
-from streambench.sse import Event
+from streambench.sse import BOM, Event
 
 
 class WholeDecoder(StreamDecoder):
@@ -42,7 +42,7 @@ class WholeDecoder(StreamDecoder):
     def close(self, offset_ns: int, read: int) -> None:
         """The body is over, and all of it is there. Give the last read's arrival and number."""
         if self.too_large is None and self._body:
-            self._take(Event(bytes(self._body)), offset_ns, read)
+            self._take(Event(bytes(self._body.removeprefix(BOM))), offset_ns, read)
 
     def _take_chunk(self, chunk: Chunk, data: bytes, offset_ns: int, read: int) -> None:
         for part in _by_kind(chunk):
@@ -60,7 +60,7 @@ def _by_kind(chunk: Chunk) -> Iterator[Chunk]:
         said = [Choice(delta=_only(choice.delta, names), index=choice.index) for choice in choices]
         if any(choice.delta is not None for choice in said):
             yield Chunk(id=chunk.id, model=chunk.model, choices=said)
-    ends = [Choice(finish_reason=choice.finish_reason, index=choice.index) for choice in choices]
+    ends = [Choice(finish_reason=choice.finish_reason, index=choice.index, error=choice.error) for choice in choices]
     yield Chunk(id=chunk.id, model=chunk.model, choices=ends, usage=chunk.usage)
 
 

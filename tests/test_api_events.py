@@ -471,3 +471,104 @@ def test_a_whole_answer_is_bounded() -> None:
     decoder.close(20, 2)
     assert decoder.too_large is not None
     assert (decoder.too_large.detail, decoder.malformed) == ("event", 0)
+
+
+# --- gateways that contradict themselves ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("indexed", [(), ("output_index",)], ids=["none", "output"])
+@pytest.mark.parametrize("first", [True, False], ids=["pieces", "done"])
+def test_what_is_done_repeats_its_pieces_though_only_one_of_them_is_numbered(
+    indexed: tuple[str, ...], *, first: bool
+) -> None:
+    """Every word would count twice, and JSON be none."""
+    numbers = {"output_index": 0, "content_index": 0}
+    few = {name: numbers[name] for name in indexed}
+    piece, done = (few, numbers) if first else (numbers, few)
+    frames = (
+        event("response.output_text.delta", **piece, delta="Hel"),
+        event("response.output_text.delta", **piece, delta="lo"),
+        event("response.output_text.done", **done, text="Hello"),
+        event("response.output_item.done", **done, item=message("Hello")),
+        COMPLETED,
+    )
+    assert decoded(*frames).text() == "Hello"
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_response_that_failed_is_an_error_though_its_event_says_completed(status: str) -> None:
+    """Some gateways end every response with the same event."""
+    decoder = decoded(text("Hi"), event("response.completed", response=response(status)))
+    assert (decoder.error_frame is not None, decoder.finish_reason) == (True, None)
+
+
+def test_a_response_that_is_incomplete_is_so_though_its_event_says_completed() -> None:
+    """As with those that failed."""
+    cut = response("incomplete", incomplete_details={"reason": "max_output_tokens"})
+    assert decoded(text("Hi"), event("response.completed", response=cut)).finish_reason == "length"
+
+
+def test_an_events_own_type_is_no_error_code() -> None:
+    """`error` is what it is; of an error inside it, the type says which."""
+    plain = decoded(b'event: error\ndata: {"type": "error", "code": null, "message": "It broke"}\n\n')
+    inner = decoded(b'data: {"type": "error", "error": {"type": "overloaded_error"}}\n\n')
+    codes = [one.error_frame.code for one in (plain, inner) if one.error_frame is not None]
+    assert codes == [None, "overloaded_error"]
+
+
+SUMMARY: dict[str, Any] = {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Greet"}]}
+REASONED = {"type": "reasoning", "summary": [], "content": [{"type": "reasoning_text", "text": "Greet"}]}
+
+
+@pytest.mark.parametrize(
+    ("ask", "frames", "summarised"),
+    [
+        (RESPONSES, (event("response.reasoning_summary_text.delta", delta="hm"), COMPLETED), True),
+        (RESPONSES, (event("response.reasoning_text.delta", delta="hm"), COMPLETED), False),
+        (RESPONSES, (item("done", **SUMMARY), COMPLETED), True),
+        (RESPONSES, (event("response.completed", response=response("completed", output=[SUMMARY])),), True),
+        (Ask("responses", streamed=False), (json.dumps(response("completed", output=[SUMMARY])).encode(),), True),
+        (Ask("responses", streamed=False), (json.dumps(response("completed", output=[REASONED])).encode(),), False),
+    ],
+)
+def test_a_summary_is_told_from_the_reasoning_itself(ask: Ask, frames: tuple[bytes, ...], *, summarised: bool) -> None:
+    """What is billed is the reasoning."""
+    events = events_of(ask)
+    for frame in frames:
+        events.read(frame.split(b"data: ")[-1])
+    assert events.summarised is summarised
+
+
+def test_calls_of_a_whole_answer_are_told_apart_by_their_place() -> None:
+    """Whatever ids they have."""
+    said = [{"id": "call_0", "function": {"name": "look", "arguments": '{"a": 1}'}}] * 2
+    choice = {"message": {"tool_calls": said}, "finish_reason": "tool_calls"}
+    assert calls(decoded(json.dumps({"choices": [choice]}).encode(), ask=Ask("chat", streamed=False))) == [
+        ("look", True),
+        ("look", True),
+    ]
+
+
+def test_a_whole_answer_may_begin_with_a_byte_order_mark() -> None:
+    """As a stream may."""
+    choice = {"message": {"content": "Hi"}, "finish_reason": "stop"}
+    body = b"\xef\xbb\xbf" + json.dumps({"choices": [choice]}).encode()
+    assert decoded(body, ask=Ask("chat", streamed=False)).text() == "Hi"
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["stream", "whole"])
+def test_an_error_inside_a_choice_is_one(*, whole: bool) -> None:
+    """OpenRouter puts that of an upstream there."""
+    choice = {"message" if whole else "delta": {"content": "Hi"}, "finish_reason": "stop", "error": {"message": "up"}}
+    body = json.dumps({"choices": [choice]}).encode()
+    decoder = decoded(body if whole else b"data: " + body + b"\n\n", ask=Ask("chat", streamed=not whole))
+    assert decoder.error_frame is not None
+    assert (decoder.error_frame.message, decoder.text()) == ("up", "Hi")
+
+
+def test_choices_with_output_and_no_end_are_counted() -> None:
+    """Two were asked for; pieces alternate, and only the second ends. A third brought nothing."""
+    said = [(0, "a", None), (1, "b", None), (0, "c", None), (2, None, None), (1, None, "stop")]
+    choices = [{"index": at, "delta": {"content": text}, "finish_reason": end} for at, text, end in said]
+    decoder = decoded(*(b"data: " + json.dumps({"choices": [one]}).encode() + b"\n\n" for one in choices), ask=Ask())
+    assert (decoder.finish_reason, decoder.unfinished, decoder.after_finish) == ("stop", 1, 0)

@@ -106,6 +106,19 @@ def test_evidence_without_a_message_is_the_outcomes_meaning() -> None:
     )
 
 
+@pytest.mark.parametrize("reason", ["error", "abort", "network_error", "insufficient_system_resource", "Cancelled"])
+def test_a_finish_reason_may_say_that_it_broke_off(reason: str) -> None:
+    """A gateway's own word, after text and with [DONE] behind it: no success."""
+    assert evidence(make_record(finish_reason=reason)) == f"stream_error: finish_reason {reason} after 5 chunks"
+
+
+def test_a_choice_without_its_end_is_no_success() -> None:
+    """Of two answers asked for at once, one is cut."""
+    assert evidence(make_record(unfinished=1)) == (
+        "truncated: 1 choice with output never got a finish_reason, though another did, in 5 chunks"
+    )
+
+
 def test_evidence_of_an_empty_answer_says_how_it_ended() -> None:
     """A filter and an early stop are two things."""
     record = make_record(kinds="ro", at_ms=(1, 2), finish_reason="content_filter")

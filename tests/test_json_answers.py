@@ -60,6 +60,13 @@ def test_no_text_is_no_json_but_where_something_else_came() -> None:
     assert judged(instead="a refusal came") == JsonAnswer(why="a refusal came")
 
 
+def test_words_ahead_of_a_call_are_no_broken_json() -> None:
+    """They announce it; JSON beside it is judged as any."""
+    told = "a tool was called instead"
+    assert judged("Let me look.", instead=told) == JsonAnswer(why=told)
+    assert judged('{"a": 1}', instead=told).valid is True
+
+
 def test_a_number_that_broke_off_was_not_complete() -> None:
     """12 may have been the start of 123."""
     assert judged("12", schema={"type": "integer"}, finished=False).complete_ns is None

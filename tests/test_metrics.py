@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -207,8 +208,16 @@ def test_reasoning_that_was_never_streamed_is_not_a_streamed_token() -> None:
 
 
 def test_reasoning_that_was_streamed_counts() -> None:
-    """With reasoning chunks in the stream, all 100 came."""
-    assert streamed_tokens(with_usage("tcc", output=100, reasoning=80)) == 100
+    """Four characters of it can hold the 8 that are billed: all 20 came."""
+    assert streamed_tokens(with_usage("tcc", output=20, reasoning=8)) == 20
+
+
+def test_where_nobody_knows_how_much_reasoning_came_there_is_no_pace() -> None:
+    """Of a summary, or of far fewer characters than were billed: with all 100, speed would be an invention."""
+    summary = replace(with_usage("tcc", output=20, reasoning=8), summarised=True)
+    for record in (with_usage("tcc", output=100, reasoning=80), summary):
+        assert (hidden_tokens(record), streamed_tokens(record)) == (None, None)
+        assert (value("tpot", record), value("output_tok_s", record)) == (None, None)
 
 
 def test_hidden_reasoning_does_not_speed_up_tpot() -> None:

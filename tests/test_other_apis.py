@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from openai import OpenAI
-from scripted_gateway import NO_END, ScriptedGateway, Seen, error, sized, streamed
+from scripted_gateway import NO_END, ScriptedGateway, Seen, error, sized, sse, streamed
 from test_api_events import HELLO
 from test_client import attempts
 
@@ -23,7 +23,7 @@ from streambench.config import Config, load_config
 from streambench.errors import InputError
 from streambench.findings import findings
 from streambench.health import evidence, judge
-from streambench.records import AttemptRecord
+from streambench.records import AttemptRecord, to_line
 from streambench.results import load
 from streambench.simulator.process import SimulatorProcess
 
@@ -322,6 +322,30 @@ def test_a_whole_answer_that_does_not_come(tmp_path: Path, sent: int, which: str
         (record,) = attempts(made(tmp_path, gateway.url, {"model": "m", "stream": False}, timeouts=timeouts))
     assert record.failure is not None
     assert (judge(record), record.failure.detail, record.malformed) == ("timeout", which, 0)
+
+
+def test_white_space_is_no_answer_yet(tmp_path: Path) -> None:
+    """Some gateways send it while the model works: what then ends it is the time, not a body of another kind."""
+
+    def say(seen: Seen) -> Iterable[bytes]:
+        yield sized("200 OK", b"\n" * 40)[:-20]
+        seen.gone()
+
+    with ScriptedGateway(say) as gateway:
+        (record,) = attempts(made(tmp_path, gateway.url, {"model": "m", "stream": False}, timeouts={"total": "500ms"}))
+    assert evidence(record).startswith("timeout total")
+
+
+@pytest.mark.parametrize("field", ["id", "model", "finish_reason", "code"])
+def test_a_prompt_that_is_echoed_as_a_name_is_not_kept(tmp_path: Path, field: str) -> None:
+    """Ids, models, reasons and codes are the gateway's words, and they go into files and spans."""
+    choice = {"delta": {"content": "Hi"}, "finish_reason": PROMPT if field == "finish_reason" else "stop"}
+    chunk = {"choices": [choice], **({field: PROMPT} if field in ("id", "model") else {})}
+    error_of = [{"error": {"message": "no", "code": PROMPT}}] if field == "code" else []
+    with ScriptedGateway(lambda _: [streamed(sse(chunk, *error_of, "[DONE]"))]) as gateway:
+        (record,) = attempts(made(tmp_path, gateway.url, {"model": "m"}))
+    assert "harbour" not in to_line(record)
+    assert "[prompt]" in to_line(record)
 
 
 def test_a_response_that_ended_is_ok_though_its_body_stays_open(tmp_path: Path) -> None:

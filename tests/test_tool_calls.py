@@ -168,6 +168,19 @@ def test_arguments_beyond_the_limit_are_not_judged() -> None:
     assert "not judged" in (long.why or "")
 
 
+@pytest.mark.parametrize("second", ["look", "find"])
+def test_whole_calls_with_one_index_and_no_ids_are_each_their_own(second: str) -> None:
+    """Some gateways send each in one delta, number all 0 and give no id."""
+    deltas: list[Delta] = [(0, 0, "", "look", '{"a":1}'), (0, 0, "", second, '{"a":2}')]
+    assert judged(*deltas) == valid("look", second)
+
+
+def test_a_name_that_is_repeated_begins_no_call() -> None:
+    """Even where a piece of the arguments ends in a brace."""
+    deltas: list[Delta] = [(0, 0, None, "look", '{"a":{}'), (0, 0, None, "look", ',"b":{}}'), (0, 0, None, "look", "")]
+    assert judged(*deltas) == valid("look")
+
+
 def test_calls_beyond_the_limit_are_not_kept() -> None:
     """A hostile stream may begin a million."""
     assert len(judged(*((0, at, f"c-{at}", "look", "{}") for at in range(CALLS_LIMIT + 10)))) == CALLS_LIMIT

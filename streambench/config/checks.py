@@ -14,6 +14,7 @@ from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, ent
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
 from streambench.config.values import is_glob, meant_embedded
+from streambench.conversation import scripted
 from streambench.documents import KeyPath, nearest, shown
 from streambench.suite import RESERVED_PARAMS, Suite
 
@@ -56,7 +57,10 @@ def check_prompts_sendable(draft: Draft, suite: Suite | None) -> None:
         params = model.get("params")
         own = params if isinstance(params, dict) else {}
         for prompt in suite.prompts if suite else ():
-            what = unsendable(str(api), prompt.messages, {**own, **prompt.params})
+            messages = [message for turn in scripted(prompt) for message in turn]
+            what = unsendable(str(api), messages, {**own, **prompt.params})
+            if what is None and api == "completions" and any(turn.tool_results for turn in prompt.turns):
+                what = "`tool_results`"
             if what is not None:
                 message = f"`{api}` has no place for {what}, which prompt {shown(prompt.id)} is sent with"
                 draft.refuse(("models", index, "api"), message, accepted="chat or responses; or prompts of text alone")
