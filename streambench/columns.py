@@ -101,7 +101,6 @@ COLUMN_DOCS: Mapping[str, str] = {
 """By column. One that is a metric has its words in METRICS; `chars` of a chunk are that chunk's."""
 
 REQUESTS_ONLY = (("attempts", "Int64"), ("ttft_with_retries_ms", "float64"))
-ATTEMPTS_ONLY = frozenset({"attempt"})
 
 _HEAD = """\
 # Frames

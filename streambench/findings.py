@@ -13,10 +13,11 @@ from itertools import pairwise
 from typing import Any
 
 from streambench.dialects import shown_name
-from streambench.health import OUTCOMES, ended_by, of_count
+from streambench.health import OUTCOMES, ended_by
 from streambench.metrics import MIN_CHARACTERS_PER_TOKEN, NS_PER_MS, UNSEEN_TOKENS, output_of, streamed_tokens
 from streambench.model_names import same_model
 from streambench.records import GENERATED, AttemptRecord, ChunkTimeline, Usage
+from streambench.words import of_count
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeAlias
@@ -31,6 +31,7 @@ from streambench.metrics import (
     reasoning_chars,
     streamed_tokens,
 )
+from streambench.model_names import model_order
 from streambench.money import price_in, priced_usd, stated_usd
 from streambench.records import GENERATED, KINDS, AttemptRecord, ChunkTimeline, RunHeader, in_one_part
 
@@ -296,11 +297,6 @@ def _categories(column: Column, values: Sequence[Any], header: RunHeader) -> Seq
     # Models keep the config's order in every view, so that a colour or a row stays theirs.
     known = column.categories or (model_order(header.config) if column.name == "model" else ())
     return list(dict.fromkeys((*known, *(value for value in values if value is not None))))
-
-
-def model_order(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The aliases of a resolved config's models, in its order."""
-    return tuple(str(entry.get("alias") or entry.get("model")) for entry in config.get("models", ()))
 
 
 CHUNK_OWNER = tuple(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from streambench.records import GENERATED, AttemptRecord, Failure
+from streambench.words import of_count
 
 Outcome = Literal[
     "cancelled",
@@ -126,8 +127,3 @@ def _of_the_stream(record: AttemptRecord) -> Outcome:
     if GENERATED.isdisjoint(record.timeline.kind):
         return "empty"
     return "ok"
-
-
-def of_count(count: int, what: str) -> str:
-    """`1 chunk`, `2 chunks`."""
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

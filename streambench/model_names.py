@@ -1,13 +1,33 @@
-"""Whether two names stand for one model: every gateway spells, dates and prefixes them in its own way. Pure."""
+"""What models are called: by their aliases in a resolved config, and by gateways, of which each has its own spelling.
+
+Whether two stand for one model is judged here too, as each dates and prefixes them in its own way. Pure.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _VENDOR = re.compile(r"(?:[a-z]{2,}\.)+(?=[a-z])")
 """As Bedrock writes it: `us.anthropic.claude-...`."""
 _VERSION = re.compile(r"[-_@:.](latest|\d{4}-\d{2}-\d{2}|\d{8}-v\d+|\d{2}-\d{2,4}|v?\d{3,8})$")
 """At a name's end: a date in the spellings in use, a number of three digits or more, `latest`."""
+
+
+def alias_of(entry: Mapping[str, Any]) -> str:
+    """What a model of a resolved config is called in every record and table."""
+    return str(entry.get("alias") or entry.get("model"))
+
+
+def entry_of(config: Mapping[str, Any], alias: str) -> Mapping[str, Any]:
+    """What a resolved config says of a model; empty where it does not name it."""
+    return next((entry for entry in config.get("models", ()) if alias_of(entry) == alias), {})
+
+
+def model_order(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The aliases of a resolved config's models, in its order."""
+    return tuple(map(alias_of, config.get("models", ())))
 
 
 def same_model(asked: str, served: str) -> bool:

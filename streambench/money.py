@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from streambench.model_names import entry_of
 from streambench.records import AttemptRecord, Usage
 
 N = TypeVar("N", int, float)
@@ -82,8 +83,7 @@ def price_of(plain: Mapping[str, Any] | None) -> Price | None:
 
 def price_in(config: Mapping[str, Any], model: str) -> Price | None:
     """The price of a model of a resolved config, by its alias."""
-    entries = (entry for entry in config.get("models", ()) if model == (entry.get("alias") or entry.get("model")))
-    return next((price_of(entry.get("price")) for entry in entries), None)
+    return price_of(entry_of(config, model).get("price"))
 
 
 def priced_usd(record: AttemptRecord, price: Price | None) -> float | None:

@@ -333,6 +333,13 @@ class RunEnd:
     measured_ns: int | None = None
     """Of a resumed run: its parts' measured windows together. The instants above are then those of its last part."""
 
+    @property
+    def window_ns(self) -> int | None:
+        """How long was measured; None where nothing was."""
+        if self.measured_ns is not None or self.measure_started_at_ns is None or self.measure_ended_at_ns is None:
+            return self.measured_ns
+        return self.measure_ended_at_ns - self.measure_started_at_ns
+
 
 def final_attempts(records: Iterable[AttemptRecord]) -> list[AttemptRecord]:
     """The last attempt of each request, which decides its outcome; in the order in which the requests were recorded."""

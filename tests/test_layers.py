@@ -47,6 +47,8 @@ ROOMS: tuple[Room, ...] = (
     room(0, "errors"),
     room(0, "clock"),
     room(0, "timers"),
+    room(0, "words"),
+    room(0, "quantiles"),
     room(1, "records"),
     room(1, "documents", "yaml"),
     room(1, "secrets"),

@@ -14,11 +14,11 @@ from rich.cells import cell_len
 from streambench.metrics import METRICS
 from streambench.money import usd
 from streambench.records import AttemptRecord, Connection, Failure, Usage, final_attempts
-from streambench.report import Summary, exit_code, inert, render, show, summarise
+from streambench.report import Summary, exit_code, render, show, summarise
 from streambench.report.summary import NEEDED, Estimate, Example, ModelSummary, estimate
-from streambench.report.text import duration, number
 from streambench.results import to_csv, write_summary
 from streambench.testing import MS, make_end, make_header, make_record
+from streambench.words import duration, inert, number
 
 PRICED = {"model": "beta-2", "alias": "beta", "price": {"input": 1.0, "output": 2.0}}
 HEADER = make_header("alpha", PRICED, "never", simulated=("alpha",), requests_planned=6)

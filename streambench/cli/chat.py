@@ -52,7 +52,7 @@ def chat(
 
 def _talk(chat: Chat) -> int:
     from streambench.chat import told
-    from streambench.report import inert
+    from streambench.words import inert
 
     failed = False
     with asyncio.Runner() as runner:

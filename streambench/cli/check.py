@@ -76,7 +76,8 @@ def _show(found: Sequence[tuple[Run, Sequence[Judged], Sequence[Doubt]]], form: 
     import json
     from dataclasses import asdict
 
-    from streambench.report import doubts_terminal, inert, verdict_plain, verdict_terminal
+    from streambench.report import doubts_terminal, verdict_plain, verdict_terminal
+    from streambench.words import inert
 
     if form == "json":
         plain = [

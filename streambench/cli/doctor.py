@@ -40,7 +40,7 @@ def doctor(config_file: Path, overrides: tuple[str, ...], *, no_requests: bool, 
 
     from streambench.cli import session
     from streambench.config import load_config
-    from streambench.health import of_count
+    from streambench.words import of_count
 
     config = load_config(config_file, overrides)
     if not no_requests:

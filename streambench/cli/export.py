@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from streambench.cli import gate
 from streambench.cli.places import RUN
 from streambench.errors import InputError, Problem
 
@@ -82,8 +83,7 @@ def _write(results: Sequence[Path], form: str, tables: Sequence[str], output: Pa
         raise InputError([Problem("is required for several runs", where="--output", accepted="a folder")])
     runs = load_several(results)
     for run in runs.runs:
-        for warning in run.warnings:
-            click.echo(f"warning: {run.path.name}: {warning}", err=True)
+        gate.warn(run, f"{run.path.name}: ")
     wanted = tables or (("attempts", "requests", "chunks") if form == "parquet" else ("attempts", "requests"))
     for path in write_tables(runs, output or results[0], cast("Form", form), cast("list[Table]", list(wanted))):
         click.echo(path)
@@ -98,8 +98,7 @@ def _send(results: Path, endpoint: str | None, config_file: Path | None, deadlin
     from streambench.telemetry import send
 
     run = load(results)
-    for warning in run.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    gate.warn(run)
     settings = _settings(_telemetry(config_file, run.header.config_file), endpoint)
     telemetry.try_endpoints(replace(settings, required=True), instead=None, quiet=False)
     outcome = send(run.header, run.records, run.end, replace(settings, deadline_s=deadline))

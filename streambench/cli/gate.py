@@ -121,9 +121,14 @@ def load_runs(paths: Sequence[Path]) -> list[Run]:
 
     runs = [load(path) for path in paths]
     for run in runs:
-        for warning in run.warnings:
-            click.echo(f"warning: {run.path.name}: {warning}", err=True)
+        warn(run, f"{run.path.name}: ")
     return runs
+
+
+def warn(run: Run, which: str = "") -> None:
+    """What was skipped when it was read; `which` of several runs it is."""
+    for warning in run.warnings:
+        click.echo(f"warning: {which}{warning}", err=True)
 
 
 def tell(markdown: str, judged: Sequence[Judged], name: str, junit: Path | None) -> None:
@@ -145,9 +150,9 @@ def page(path: Path | None, text: Callable[[], str]) -> None:
     """A page where it is asked for; its place on stderr, as stdout may be JSON. Raises DiskError."""
     if path is None:
         return
-    from streambench.report import write_html
+    from streambench.results import write_asked
 
-    write_html(path, text())
+    write_asked(path, text())
     click.echo(f"Page: {path}", err=True)
 
 

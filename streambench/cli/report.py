@@ -10,7 +10,7 @@ import click
 
 from streambench.cli import gate, page
 from streambench.cli.places import RUN
-from streambench.errors import DiskError, InputError, Problem
+from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from streambench.report import Board
@@ -71,8 +71,7 @@ def report(
         raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
     check_trace_url(trace_url)
     for path, run, found in _together(results) if together else _each(results):
-        for warning in run.warnings:
-            click.echo(f"warning: {warning}", err=True)
+        gate.warn(run)
         if markdown:
             _markdown(run, output, found, groupings)
         else:
@@ -101,15 +100,12 @@ def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board]]:
 
 def _markdown(run: Run, output: Path | None, found: Board | None, groupings: Sequence[By]) -> None:
     from streambench.report import board, grouping, groups_markdown, render_markdown
-    from streambench.results import write_whole
+    from streambench.results import write_asked
 
     found = found or board(run)
     text = "\n".join([render_markdown(run, found), *(groups_markdown(grouping(run, found, by)) for by in groupings)])
     if output is None:
         click.echo(text)
         return
-    try:
-        write_whole(output, text)
-    except OSError as error:
-        raise DiskError(f"cannot write {output}: {error.strerror or error}") from error
+    write_asked(output, text)
     click.echo(f"Markdown: {output}")

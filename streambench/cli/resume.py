@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import gate, page, telemetry
+from streambench.cli import gate, page, session, telemetry
 from streambench.cli.places import CONFIG, RUN
 from streambench.errors import ResultsError
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Add to those that the run was begun with."
 )
-@click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@session.QUIET
+@session.AS_JSON
 @page.option
 @gate.options_at_end
 @telemetry.options
@@ -52,7 +52,6 @@ def resume(
     or whose key was refused are sent again, and so is the warm-up; a failed one stays failed. The budget is the whole
     run's: if it is spent, raise it, as in `--set budget.requests=500`.
     """
-    from streambench.cli import session
     from streambench.results import Journal
 
     gate.check_place(junit)
@@ -70,7 +69,6 @@ def _go_on(
     *,
     quiet: bool,
 ) -> tuple[Measured, Prepared | None]:
-    from streambench.cli import session
     from streambench.results import load
     from streambench.resume import Continued, left_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from streambench.cli import gate, page, telemetry
+from streambench.cli import gate, page, session, telemetry
 from streambench.cli.places import CONFIG, OVERRIDES
 
 
@@ -14,8 +14,8 @@ from streambench.cli.places import CONFIG, OVERRIDES
 @click.argument("config_file", metavar="CONFIG", type=CONFIG)
 @OVERRIDES
 @click.option("--output", metavar="DIR", help="Folder that takes the run's folder; overrides the key `output`.")
-@click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
-@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+@session.QUIET
+@session.AS_JSON
 @click.option("--no-discovery", is_flag=True, help="Do not ask the gateways what they offer; as `discovery: false`.")
 @page.option
 @gate.options_at_end
@@ -41,7 +41,6 @@ def run(
     Exit codes: 0 all is well; 1 a model had only failures, or an assertion failed; 2 bad input; 3 the run is
     incomplete; 4 an assertion cannot be decided, as the sample is too small.
     """
-    from streambench.cli import session
     from streambench.config import load_config
     from streambench.resume import origin_of
 

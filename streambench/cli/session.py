@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from streambench.results import Run
     from streambench.resume import Continued, Origin
 
+QUIET = click.option("--quiet", "-q", is_flag=True, help="Print the run's folder and errors, nothing else.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON instead of the table.")
+
 
 def measure(
     config: Config,
@@ -183,10 +186,10 @@ def _reader_may_go() -> Iterator[None]:
 
 
 def _summarise(run: Run, measured: Measured) -> Summary:
+    from streambench.cli import gate
     from streambench.report import summarise
 
-    for warning in run.warnings:
-        click.echo(f"warning: {warning}", err=True)
+    gate.warn(run)
     summary = summarise(run.header, run.records, run.end)
     # Without room on the disk for end.json, this process still knows how the run ended.
     return summary if run.end is not None else replace(summary, status=measured.status, reason=measured.reason)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from streambench import stats
-from streambench.metrics import NS_PER_MS
 from streambench.stats import Comparison, Estimate
+from streambench.words import percent
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
@@ -77,12 +77,10 @@ class Answers:
 def answers_of(run: Run, names: Mapping[str, str]) -> Answers:
     rows = run.requests
     fine = rows[~rows["warmup"].astype(bool) & (rows["outcome"] == "ok")]
-    lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
-    return Answers(fine, names, run.header.seed, None if lag_ns is None else lag_ns / NS_PER_MS)
+    return Answers(fine, names, run.header.seed, run.lag_ms())
 
 
 def of_share(part: int, whole: int, what: str) -> str:
     """`9 of 12 answers (75 %, 95 % interval 47 % to 91 %)`."""
     found = stats.share(part, whole)
-    ends = f"95 % interval {stats.percent(found.low)} to {stats.percent(found.high)}"
-    return f"{part} of {whole} {what} ({stats.percent(found.value)}, {ends})"
+    return f"{part} of {whole} {what} ({percent(found.value)}, {stats.share_interval(found)})"

@@ -17,6 +17,7 @@ from streambench.parts.part import Part
 from streambench.records import GENERATED, AttemptRecord
 from streambench.sessions import Counts, Session, counts_of, sessions_of
 from streambench.stats import MIN_PROMPTS, Comparison, compare, pair, shown
+from streambench.words import of_many
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -53,7 +54,7 @@ def _growth(name: str, sessions: Sequence[Session]) -> str:
     firsts, lasts = ([_ttft_ms(each[place]) for each in pairs] for place in (0, 1))
     found = compare(pair(lasts, firsts, [first.ticket.prompt_id for first, _ in pairs], ("last", "first")), "ttft_ms")
     levels = f"median {_ms(firsts)} at the first turn, {_ms(lasts)} at the last"
-    return f"{name}: {_rise(found)} ({levels}; {_count(len(pairs), 'session')}{_input(pairs)})."
+    return f"{name}: {_rise(found)} ({levels}; {of_many(len(pairs), 'session')}{_input(pairs)})."
 
 
 def _rise(found: Comparison) -> str:
@@ -138,15 +139,15 @@ def _gain(sessions: Sequence[Session]) -> str:
 
 def _ends(found: Counts, names: Mapping[str, str]) -> Iterator[str]:
     for each in found.ended[:ENDS_TOLD]:
-        lost = f", {_count(each.unsent, 'turn')} not sent" if each.unsent else ""
-        told = f"{_count(each.sessions, 'session')} ended at turn {each.turn} ({each.reason})"
+        lost = f", {of_many(each.unsent, 'turn')} not sent" if each.unsent else ""
+        told = f"{of_many(each.sessions, 'session')} ended at turn {each.turn} ({each.reason})"
         yield f"{names[each.model]}: {told}{lost}."
     if others := sum(each.sessions for each in found.ended[ENDS_TOLD:]):
-        yield f"So did {_count(others, 'other')}."
+        yield f"So did {of_many(others, 'other')}."
     if any(each.unsent for each in found.ended):
         yield "A turn that was not sent is neither answered nor failed."
     if found.cut:
-        yield f"The end of the run cut {_count(found.cut, 'session')}: streambench resume sends each again whole."
+        yield f"The end of the run cut {of_many(found.cut, 'session')}: streambench resume sends each again whole."
 
 
 def _answered(sessions: Iterable[Session]) -> Iterator[AttemptRecord]:
@@ -166,7 +167,3 @@ def _tokens(record: AttemptRecord, which: str) -> int | None:
 
 def _ms(values: Iterable[float]) -> str:
     return f"{median(values):,.0f} ms"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from streambench import stats
 from streambench.bills import Cost, cost_of
-from streambench.health import of_count
-from streambench.metrics import NS_PER_MS
+from streambench.model_names import alias_of
 from streambench.money import price_in, usd
 from streambench.parts.part import Part
 from streambench.stats import Comparison
+from streambench.words import of_count
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
@@ -72,9 +72,7 @@ class _Two:
 
 def gateways(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     """One part for each model and each further gateway that it was asked through."""
-    lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
-    lag_ms = None if lag_ns is None else lag_ns / NS_PER_MS
-    twos = _twos(run, names, lag_ms)
+    twos = _twos(run, names, run.lag_ms())
     for two in islice(twos, MOST):
         question = f"{_TOPIC}, {two.model}: {two.other.way} against {two.base.way}"
         yield Part(question, " ".join(_told(run, two)), topic=_TOPIC)
@@ -84,7 +82,7 @@ def gateways(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
 
 
 def _twos(run: Run, names: Mapping[str, str], lag_ms: float | None) -> Iterator[_Two]:
-    entries = [entry for entry in run.header.config.get("models", ()) if _alias(entry) in names]
+    entries = [entry for entry in run.header.config.get("models", ()) if alias_of(entry) in names]
     for model, group in _groups(entries):
         base, *others = sorted((_lane(run, entry) for entry in group), key=lambda lane: lane.way != DIRECT)
         for other in others:
@@ -104,8 +102,8 @@ def _groups(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, list[Ma
 
 def _lane(run: Run, entry: Mapping[str, Any]) -> _Lane:
     rows, gateway = run.requests, str(entry.get("gateway"))
-    mine = rows[(rows["model"] == _alias(entry)) & (rows["phase"] == "measure")]
-    return _Lane(_alias(entry), DIRECT if gateway == DIRECT else f"through {gateway}", mine)
+    mine = rows[(rows["model"] == alias_of(entry)) & (rows["phase"] == "measure")]
+    return _Lane(alias_of(entry), DIRECT if gateway == DIRECT else f"through {gateway}", mine)
 
 
 def _told(run: Run, two: _Two) -> Iterator[str]:
@@ -181,7 +179,3 @@ def _bills(run: Run, lane: _Lane, keys: Collection[_Key]) -> dict[_Key, Cost]:
     bills = {key: cost_of(group, price) for key, group in groups.items()}
     by = "price" if any(bill.by == "price" for bill in bills.values()) else "gateway"
     return {key: bill for key, bill in bills.items() if bill.by == by and bill.per_request is not None}
-
-
-def _alias(entry: Mapping[str, Any]) -> str:
-    return str(entry.get("alias") or entry.get("model"))

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from streambench.bills import Cost, cost_of
 from streambench.money import price_in, times_as_much, usd
 from streambench.parts.part import Part
+from streambench.words import TOLD
 
 if TYPE_CHECKING:
     from streambench.records import AttemptRecord
     from streambench.results import Run
 
-TOLD = 4
-"""Models that are told apart in one answer, at most."""
 FASTER = 1.05
 """Medians that lie closer are no reason to pay more."""
 

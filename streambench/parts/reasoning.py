@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from streambench import stats
 from streambench.asked import effort_of
+from streambench.model_names import alias_of
 from streambench.parts.answers import Answers, answers_of
 from streambench.parts.part import Part
+from streambench.words import listed, percent
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -26,7 +27,7 @@ def reasoning(run: Run, names: Mapping[str, str]) -> Iterator[Part]:
     efforts = _efforts(run, models)
     told = tuple(f"{_thinking(_with_effort(names[alias], efforts[alias]), each)}." for alias, each in thinkers.items())
     others = [names[alias] for alias in models if alias not in thinkers]
-    rest = f"Of {stats.listed(others)} no thought was streamed or billed." if others else ""
+    rest = f"Of {listed(others)} no thought was streamed or billed." if others else ""
     yield Part("Thinking", rest, told)
     first = answers.first("ttfa_ms", "starts its answer first")
     if first:
@@ -55,7 +56,7 @@ def _bill(answers: Answers) -> str:
         return "and how many tokens it thinks is not told"
     known = answers.where(rows)
     thought, output = known.total("reasoning_tokens"), known.total("output_tokens")
-    share = f", {stats.percent(thought / output)} of its output" if output > 0 and thought <= output else ""
+    share = f", {percent(thought / output)} of its output" if output > 0 and thought <= output else ""
     return f"{known.shown('reasoning_tokens')} of thought a request{share}, {_hidden(known, thought)}"
 
 
@@ -65,7 +66,7 @@ def _hidden(answers: Answers, thought: int) -> str:
     hidden = answers.total("hidden_tokens")
     if hidden == 0:
         return "all streamed"
-    return "all hidden" if hidden == thought else f"{stats.percent(hidden / thought)} of it hidden"
+    return "all hidden" if hidden == thought else f"{percent(hidden / thought)} of it hidden"
 
 
 # --- effort -----------------------------------------------------------------------------------------------------------
@@ -73,7 +74,7 @@ def _hidden(answers: Answers, thought: int) -> str:
 
 def _efforts(run: Run, models: Mapping[str, Answers]) -> dict[str, str | None]:
     """By alias: what its answers asked for, where that was one and the same; else what its model's params say."""
-    stated = {str(entry.get("alias") or entry.get("model")): entry for entry in run.header.config.get("models", ())}
+    stated = {alias_of(entry): entry for entry in run.header.config.get("models", ())}
     found: dict[str, str | None] = {}
     for alias, answers in models.items():
         seen = {str(effort) for effort in answers.rows["effort"].dropna()}
@@ -91,14 +92,14 @@ def _effort_parts(
         told = tuple(_at_effort(answers.names[alias], efforts[alias], models[alias]) for alias in aliases)
         among = answers.where(answers.rows[answers.rows["model"].isin(aliases)])
         first = among.first("ttfa_ms", "starts its answer first")
-        one = f"{stats.listed([answers.names[alias] for alias in aliases])} are one model."
+        one = f"{listed([answers.names[alias] for alias in aliases])} are one model."
         yield Part("Effort", f"{one} {first}".strip(), told)
 
 
 def _same_models(config: Mapping[str, Any], models: Mapping[str, Answers]) -> list[list[str]]:
     groups: dict[tuple[Any, Any], list[str]] = {}
     for entry in config.get("models", ()):
-        alias = str(entry.get("alias") or entry.get("model"))
+        alias = alias_of(entry)
         if alias in models:
             groups.setdefault((entry.get("gateway"), entry.get("model")), []).append(alias)
     return [aliases for aliases in groups.values() if len(aliases) > 1]

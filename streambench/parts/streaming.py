@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from streambench.health import of_count
-from streambench.metrics import NS_PER_MS
+from streambench.model_names import alias_of
 from streambench.parts.part import Part
 from streambench.stats import MIN_PROMPTS, Comparison, Estimate, compare, pairs_of, shown
+from streambench.words import of_count
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
@@ -53,10 +53,10 @@ def twins(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     entries = config.get("models", ())
     for entry in entries:
         if entry.get("stream") is False:
-            wholes.setdefault(_same(entry), str(entry["alias"]))
+            wholes.setdefault(_same(entry), alias_of(entry))
     for entry in entries:
         if entry.get("stream") is not False and _same(entry) in wholes:
-            yield str(entry["alias"]), wholes[_same(entry)]
+            yield alias_of(entry), wholes[_same(entry)]
 
 
 def _same(entry: Mapping[str, Any]) -> str:
@@ -65,11 +65,10 @@ def _same(entry: Mapping[str, Any]) -> str:
 
 def _two(run: Run, streamed: str, whole: str) -> _Two:
     fine = run.requests[(run.requests["outcome"] == "ok") & (run.requests["phase"] == "measure")]
-    lag_ns = run.end.client_lag_ns.get("p99") if run.end else None
     return _Two(
         streams=fine[fine["model"] == streamed],
         wholes=fine[fine["model"] == whole],
-        lag_ms=None if lag_ns is None else lag_ns / NS_PER_MS,
+        lag_ms=run.lag_ms(),
     )
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import NO_OK, Material, evenly, quantile_ends
-from streambench.plots.text import listed, number, usd
+from streambench.plots.text import listed, usd
+from streambench.words import three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -132,7 +133,7 @@ def legend_of(sheet: Any, material: Material, shown: list[str], both: list[str],
     order = sorted(shown, key=lambda name: points[name])
     handles = [material.model(name).look.dot() for name in order]
     names = [
-        f"{material.model(name).label}\n{usd(points[name][0])} USD, {number(points[name][1])} tokens/s"
+        f"{material.model(name).label}\n{usd(points[name][0])} USD, {three_digits(points[name][1])} tokens/s"
         for name in order
     ]
     if len(both) > len(shown):
@@ -143,7 +144,7 @@ def legend_of(sheet: Any, material: Material, shown: list[str], both: list[str],
 def _sentence(material: Material, points: Mapping[str, tuple[float, float]], front: list[str]) -> str:
     def told(name: str) -> str:
         cost, speed = points[name]
-        return f"{material.model(name).label} ({usd(cost)} USD per {PER:,} answers, {number(speed)} tokens/s)"
+        return f"{material.model(name).label} ({usd(cost)} USD per {PER:,} answers, {three_digits(speed)} tokens/s)"
 
     if len(points) == 1:
         return f"Only {told(front[0])} has both a known cost and a known speed."

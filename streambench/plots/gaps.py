@@ -14,7 +14,8 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import NO_OK, Chunks, Material, evenly, medians, quantile_ends
-from streambench.plots.text import listed, number, of, percent, tick
+from streambench.plots.text import listed, tick
+from streambench.words import counted_percent, of_many, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def chunk_gaps(material: Material) -> Plate | str:
             axes.plot(x, np.full(len(x), lane), "x", color=style.INK[0], markersize=5, zorder=5, label="stalls")
     axes.axvline(material.stall_ms, color=style.SOFT[0], linestyle=(0, (2, 2)), linewidth=1)
     axes.annotate(
-        f"a stall: over {number(material.stall_ms)} ms",
+        f"a stall: over {three_digits(material.stall_ms)} ms",
         (material.stall_ms, 1),
         (3, 1),
         xycoords=("data", "axes fraction"),
@@ -127,11 +128,11 @@ def _told(gaps: NDArray[np.float64], chunks: Chunks, stalls: int) -> str:
     every = len(gaps) + unknown
     parts = []
     if len(gaps):
-        parts.append(f"p50 {number(float(np.median(gaps)))}")
+        parts.append(f"p50 {three_digits(float(np.median(gaps)))}")
     if len(gaps) >= 100:
-        parts.append(f"p99 {number(quantile_ends(gaps, [0.99])[0])} ms")
+        parts.append(f"p99 {three_digits(quantile_ends(gaps, [0.99])[0])} ms")
     if unknown:
-        parts.append(f"{percent(unknown / every)} unknown")
+        parts.append(f"{counted_percent(unknown / every)} unknown")
     if stalls:
         parts.append(f"{stalls:,} stalled")
     return ", ".join(parts) or "one chunk an answer"
@@ -143,17 +144,17 @@ def _sentence(material: Material, chunks: dict[str, Chunks], gaps: dict[str, Any
     if seen:
         middles = medians(seen)
         best, last = min(middles, key=lambda name: middles[name]), max(middles, key=lambda name: middles[name])
-        parts.append(f"{material.model(best).label} has the shortest median gap, {number(middles[best])} ms")
+        parts.append(f"{material.model(best).label} has the shortest median gap, {three_digits(middles[best])} ms")
         if last != best:
-            parts[-1] += f"; {material.model(last).label} the longest, {number(middles[last])} ms"
+            parts[-1] += f"; {material.model(last).label} the longest, {three_digits(middles[last])} ms"
     blind = [material.model(name).label for name in gaps if name not in seen]
     if blind:
         parts.append(f"of {listed(blind)} fewer than half of the gaps could be observed")
     counted = sum(map(len, stalls.values()))
     parts.append(
-        f"{of(counted, 'request')} stalled for more than {number(material.stall_ms)} ms"
+        f"{of_many(counted, 'request')} stalled for more than {three_digits(material.stall_ms)} ms"
         if counted
-        else f"no request stalled for more than {number(material.stall_ms)} ms"
+        else f"no request stalled for more than {three_digits(material.stall_ms)} ms"
     )
     return f"{'. '.join(part[0].upper() + part[1:] if n else part for n, part in enumerate(parts))}."
 
@@ -191,9 +192,9 @@ def gap_heatmap(material: Material) -> Plate | str:
         sheet,
         _slowest(material, [model.name for model in models], cells, width),
         "A heat-map with a row for each model and a column for each position in the answer; darker is a longer gap.",
-        f"{of(width, 'chunk')} a column, as far as {percent(REACHED)} of the model's answers "
+        f"{of_many(width, 'chunk')} a column, as far as {counted_percent(REACHED)} of the model's answers "
         f"reach. Blank: none is there, or "
-        f"fewer than {percent(OBSERVED)} of them were observed (unknown is not zero). "
+        f"fewer than {counted_percent(OBSERVED)} of them were observed (unknown is not zero). "
         f"Only ok requests. {material.left_out}{material.sample_note([model.name for model in models])}",
     )
 
@@ -247,10 +248,12 @@ def _slowest(material: Material, names: list[str], cells: NDArray[np.float64], w
     lane, column = np.unravel_index(int(np.nanargmax(ratio)), ratio.shape)
     most = max(1.0, float(ratio[lane, column]))
     if most < STANDS_OUT:
-        return f"The gaps are even along the answer: no column has over {number(most)} times the median of its model's."
+        over = f"{three_digits(most)} times the median of its model's"
+        return f"The gaps are even along the answer: no column has over {over}."
     first = 2 + int(column) * width
     where = f"chunk {first}" if width == 1 else f"chunks {first} to {first + width - 1}"
     return (
         f"The gap that stands out most is that of {material.model(names[int(lane)]).label} before {where}: "
-        f"{number(float(cells[lane, column]))} ms; the median of its columns is {number(float(middles[lane]))} ms."
+        f"{three_digits(float(cells[lane, column]))} ms; "
+        f"the median of its columns is {three_digits(float(middles[lane]))} ms."
     )

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import Material, quantile_ends
-from streambench.plots.text import number
+from streambench.words import three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def _sentence(panels: dict[str, dict[str, NDArray[np.float64]]]) -> str:
         if not panels[column]:
             continue
         every = np.concatenate(list(panels[column].values()))
-        middle, largest = number(float(np.median(every))), number(float(every.max()))
+        middle, largest = three_digits(float(np.median(every))), three_digits(float(every.max()))
         told.append(
             f"requests left {middle} ms after they were due in the median and {largest} ms at worst"
             if what == "started"

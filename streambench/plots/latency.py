@@ -10,7 +10,8 @@ import numpy as np
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import NO_OK, Material, evenly, medians
-from streambench.plots.text import labels, listed, number, of, percent
+from streambench.plots.text import labels, listed
+from streambench.words import counted_percent, of_many, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,9 @@ def ttft_ecdf(material: Material) -> Plate | str:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
     axes.set_xlabel(style.unit("TTFT in ms", log=log))
     axes.set_ylabel("share that had started")
-    legend(sheet, material, shown, samples, {name: f"{number(middles[name])} ms" for name in shown}, title="median")
+    legend(
+        sheet, material, shown, samples, {name: f"{three_digits(middles[name])} ms" for name in shown}, title="median"
+    )
     return Plate(
         sheet,
         _starts_first(material, middles),
@@ -76,19 +79,20 @@ def _starts_first(material: Material, middles: Mapping[str, float]) -> str:
     told = f"{material.model(best).label}"
     if len(middles) == 1:
         n = int(material.ok["ttft_ms"].notna().sum())
-        whose = "its only request" if n == 1 else f"half of its {of(n, 'request')}"
-        return f"{told}: {whose} had started after {number(middles[best])} ms."
+        whose = "its only request" if n == 1 else f"half of its {of_many(n, 'request')}"
+        return f"{told}: {whose} had started after {three_digits(middles[best])} ms."
     rows = material.ok.dropna(subset=["ttft_ms"])
     table = rows.pivot_table(index=["block", "turn"], columns="model", values="ttft_ms", observed=True)
     shared = table[table[best].notna() & (table.notna().sum(axis=1) > 1)]
     if not len(shared):
-        return f"{told} has the lowest median, {number(middles[best])} ms; it shares no prompt and repeat with another."
+        alone = "it shares no prompt and repeat with another"
+        return f"{told} has the lowest median, {three_digits(middles[best])} ms; {alone}."
     won = int((shared.idxmin(axis=1) == best).sum())
     last = max(middles, key=lambda name: middles[name])
     return (
-        f"{told} has the lowest median, {number(middles[best])} ms, and starts first in {won:,} of "
-        f"{of(len(shared), 'round')} (one prompt, one repeat); the highest median is that of "
-        f"{material.model(last).label}, {number(middles[last])} ms."
+        f"{told} has the lowest median, {three_digits(middles[best])} ms, and starts first in {won:,} of "
+        f"{of_many(len(shared), 'round')} (one prompt, one repeat); the highest median is that of "
+        f"{material.model(last).label}, {three_digits(middles[last])} ms."
     )
 
 
@@ -197,10 +201,10 @@ def _spread(material: Material, table: Frame) -> str:
     if table.shape[1] == 1:
         name, middle = str(table.columns[0]), table.iloc[:, 0].dropna().sort_values()
         if len(middle) == 1:
-            return f"{material.model(name).label} starts after {number(middle.iloc[0])} ms on the only prompt."
+            return f"{material.model(name).label} starts after {three_digits(middle.iloc[0])} ms on the only prompt."
         return (
-            f"{material.model(name).label} starts after {number(middle.iloc[0])} ms on its fastest prompt and after "
-            f"{number(middle.iloc[-1])} ms on its slowest, of {of(len(middle), 'prompt')}."
+            f"{material.model(name).label} starts after {three_digits(middle.iloc[0])} ms on its fastest prompt "
+            f"and after {three_digits(middle.iloc[-1])} ms on its slowest, of {of_many(len(middle), 'prompt')}."
         )
     shared = table[table.notna().sum(axis=1) > 1]
     if not len(shared):
@@ -208,7 +212,7 @@ def _spread(material: Material, table: Frame) -> str:
     wins = shared.idxmin(axis=1).value_counts()
     name, won = str(wins.index[0]), int(wins.iloc[0])
     return (
-        f"{material.model(name).label} has the lowest median TTFT on {won} of {of(len(shared), 'prompt')}"
+        f"{material.model(name).label} has the lowest median TTFT on {won} of {of_many(len(shared), 'prompt')}"
         f"{'' if won == len(shared) else f'; {_others(material, wins)}'}."
     )
 
@@ -306,12 +310,12 @@ def _longer(material: Material, table: Frame, chars: NDArray[np.float64]) -> str
             _, y = _thirds(chars[known], ttft[known])
             found[name] = (y[0], y[-1])
     if not found:
-        return f"{of(len(table), 'prompt')} of {chars.min():,.0f} to {chars.max():,.0f} characters."
+        return f"{of_many(len(table), 'prompt')} of {chars.min():,.0f} to {chars.max():,.0f} characters."
     most = max(found, key=lambda name: abs(found[name][1] / found[name][0] - 1))
     short, long = found[most]
     change = long / short - 1
     return (
         f"Between the shortest and the longest third of the prompts ({chars.min():,.0f} to {chars.max():,.0f} "
-        f"characters) the TTFT of {material.model(most).label} changes most: from {number(short)} to "
-        f"{number(long)} ms, {percent(abs(change))} {'more' if change >= 0 else 'less'}."
+        f"characters) the TTFT of {material.model(most).label} changes most: from {three_digits(short)} to "
+        f"{three_digits(long)} ms, {counted_percent(abs(change))} {'more' if change >= 0 else 'less'}."
     )

@@ -12,12 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from streambench import frames
 from streambench.findings import thresholds_of
 from streambench.plots.style import Look
-from streambench.plots.text import labels, of
+from streambench.plots.text import labels
+from streambench.words import of_many
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,7 +116,7 @@ class Material:
     @property
     def left_out(self) -> str:
         """The note's end: what no latency holds."""
-        return f"Left out: {of(len(self.requests) - len(self.ok), 'request')} not ok, {self.warmup:,} warm-up."
+        return f"Left out: {of_many(len(self.requests) - len(self.ok), 'request')} not ok, {self.warmup:,} warm-up."
 
     def by_model(self, column: str, rows: Frame | None = None) -> dict[str, NDArray[np.float64]]:
         """Model to its known values, in order of start; models without any are left out."""
@@ -155,7 +155,7 @@ class Material:
         if not cut:
             return ""
         most = max(len(one.seqs) for one in cut)
-        return f" From an even sample of at most {of(most, 'request')} a model, in order of start."
+        return f" From an even sample of at most {of_many(most, 'request')} a model, in order of start."
 
 
 def _finals(records: Sequence[AttemptRecord]) -> dict[int, AttemptRecord]:
@@ -201,4 +201,4 @@ def medians(values: Mapping[str, Any]) -> dict[str, float]:
 
 def quantile_ends(values: Any, shares: Sequence[float]) -> list[float]:
     """Linear quantiles (type 7), as everywhere in the house."""
-    return [float(found) for found in pd.Series(values, dtype="float64").quantile(list(shares))]
+    return frames.mean_and_quantiles(values, shares)[1]

@@ -17,7 +17,8 @@ from streambench.metrics import METRICS
 from streambench.plots import style
 from streambench.plots.drawn import Drawn, Left, Plate, housed_figure
 from streambench.plots.style import Look
-from streambench.plots.text import label, labels, listed, number, of, tick
+from streambench.plots.text import label, labels, listed, tick
+from streambench.words import of_many, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,13 +127,13 @@ def _changes_sentence(compared: Sequence[RunsCompared]) -> str:
     sure = [(one, each) for one, each in every if one.shown(each) and each.ratio.value is not None]
     known = sum(each.ratio.value is not None for _, each in every)
     if not sure:
-        return f"None of {of(known, 'change')} is certain."
+        return f"None of {of_many(known, 'change')} is certain."
     one, most = max(sure, key=lambda pair: abs(math.log(max(pair[1].ratio.value or 1.0, 1e-9))))
     against = f" in {label(one.new, 40)}" if len(compared) > 1 else ""
     what = f"{_NAMES[most.metric]} {most.statistic} {_moved(most.ratio.value or 1.0):+.1f} %"
     return (
-        f"{len(sure)} of {of(known, 'change')} {'is' if len(sure) == 1 else 'are'} certain; the largest is that of "
-        f"{label(most.model)}: {what}{against}."
+        f"{len(sure)} of {of_many(known, 'change')} {'is' if len(sure) == 1 else 'are'} certain; the largest is that "
+        f"of {label(most.model)}: {what}{against}."
     )
 
 
@@ -184,7 +185,7 @@ def _levels(trend: Trend) -> Plate | str:
         "Panels, one for each metric, with a line for each model over the runs by their start.",
         "Mark: a run's median; bar: its 95 % interval where there is one. Diamond: the level changed and stayed."
         + ("" if len(shown) == len(latest) else " In colour: the models with the lowest and the highest latest median.")
-        + (f" Left out, as unlike the newest: {of(len(trend.left_out), 'run')}." if trend.left_out else ""),
+        + (f" Left out, as unlike the newest: {of_many(len(trend.left_out), 'run')}." if trend.left_out else ""),
     )
 
 
@@ -224,11 +225,12 @@ def _dates(axes: Axes, at: Any) -> None:
 
 def _levels_sentence(trend: Trend) -> str:
     told: Mapping[str, None] = dict.fromkeys(
-        f"{_NAMES[level.metric]} of {label(level.model)} from {number(shift.before)} to {number(shift.after)} ms"
+        f"{_NAMES[level.metric]} of {label(level.model)} "
+        f"from {three_digits(shift.before)} to {three_digits(shift.after)} ms"
         for level in trend.levels
         for shift in level.shifts
     )
-    runs = of(len(trend.points), "run")
+    runs = of_many(len(trend.points), "run")
     return (
         f"Over {runs} these levels shifted: {listed(list(told), 4)}." if told else f"Over {runs} no shift can be shown."
     )

@@ -11,7 +11,7 @@ from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.latency import greys, legend
 from streambench.plots.material import Material, evenly, medians
-from streambench.plots.text import number, of, percent
+from streambench.words import counted_percent, of_many, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def latency_over_time(material: Material) -> Plate | str:
         for seam in seams if axes is not None else ():
             axes.axvline(seam, color=style.SOFT[0], linestyle=(0, (2, 2)), linewidth=1)
     if len(shown):
-        told = {name: f"{number(middles[name])} ms" if name in middles else "none ok" for name in shown}
+        told = {name: f"{three_digits(middles[name])} ms" if name in middles else "none ok" for name in shown}
         legend(sheet, material, shown, dict.fromkeys([*middles, *shown]), told, title="median")
     crosses = " (grey crosses: of models in grey)" if failed["model"].nunique() > len(shown) else ""
     return Plate(
@@ -168,7 +168,7 @@ def _sentence(material: Material, ok: Frame, failed: Frame, end: float) -> str:
         return f"{told} No request failed."
     limited = int((failed["status"].fillna(0) == 429).sum())
     return (
-        f"{told} {len(failed):,} of {of(len(ok) + len(failed), 'request')} failed"
+        f"{told} {len(failed):,} of {of_many(len(ok) + len(failed), 'request')} failed"
         f"{f', {limited:,} by a rate limit' if limited else ''}."
     )
 
@@ -188,7 +188,8 @@ def _drift(material: Material, ok: Frame, end: float) -> str:
     change = last_ms / first_ms - 1
     return (
         f"From the first to the last third of the run {material.model(most).label} changes most: its median goes from "
-        f"{number(first_ms)} to {number(last_ms)} ms ({'+' if change >= 0 else '-'}{percent(abs(change))})."
+        f"{three_digits(first_ms)} to {three_digits(last_ms)} ms "
+        f"({'+' if change >= 0 else '-'}{counted_percent(abs(change))})."
     )
 
 

@@ -12,7 +12,8 @@ from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.latency import legend
 from streambench.plots.material import NO_OK, Chunks, Material, medians
-from streambench.plots.text import listed, number
+from streambench.plots.text import listed
+from streambench.words import three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,7 +122,7 @@ def _together(material: Material, curves: dict[str, Curve], speeds: dict[str, fl
     axes.set_xlabel("time since the request's start in ms")
     axes.set_ylabel(what)
     order = sorted(curves, key=lambda name: -speeds.get(name, 0.0))
-    told = {name: f"{number(speeds[name])}/s" if name in speeds else "at once" for name in order}
+    told = {name: f"{three_digits(speeds[name])}/s" if name in speeds else "at once" for name in order}
     legend(sheet, material, order, curves, told, title=f"output speed, median {what}")
     return sheet
 
@@ -202,9 +203,9 @@ def _sentence(material: Material, names: list[str], speeds: dict[str, float], re
         return f"The answers came at once: there is no pace to compare ({what})."
     best, last = max(speeds, key=lambda name: speeds[name]), min(speeds, key=lambda name: speeds[name])
     slow = [material.model(name).label for name in speeds if speeds[name] < reading]
-    told = f"{material.model(best).label} comes fastest, at {number(speeds[best])} {what}/s in the median"
+    told = f"{material.model(best).label} comes fastest, at {three_digits(speeds[best])} {what}/s in the median"
     if last != best:
-        told += f", {material.model(last).label} slowest, at {number(speeds[last])}"
+        told += f", {material.model(last).label} slowest, at {three_digits(speeds[last])}"
     than = f"than a person reads ({reading:.1f} {what}/s)"
     told += f"; {f'slower {than}: {listed(slow)}' if slow else f'none is slower {than}'}."
     return f"{told} No speed is known of {listed(blind)}." if blind else told

@@ -9,10 +9,11 @@ from functools import cache
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 
+from streambench import words
+from streambench.words import RIGHT_TO_LEFT, one_line
+
 NAME_LIMIT = 28
 """Characters of a model's or a prompt's name in a figure."""
-
-_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
 
 def label(name: str, limit: int = NAME_LIMIT) -> str:
@@ -21,12 +22,7 @@ def label(name: str, limit: int = NAME_LIMIT) -> str:
     Spelled out (`\\n`, `\\u05d0`, `\\U0001f600`) are controls, what our font lacks (emoji, CJK), and letters that run
     from right to left, as they would turn round the numbers beside them.
     """
-    head, tail = (name, "") if len(name) <= 2 * limit else (name[:limit], name[-limit:])
-    whole = _spelled(head) + _spelled(tail)
-    if not tail and len(whole) <= limit:
-        return whole or "(no name)"
-    keep = limit - 2
-    return f"{whole[: keep - keep // 2]}..{whole[len(whole) - keep // 2 :]}"
+    return one_line(name, limit, _shown, tail=2) or "(no name)"
 
 
 def labels(names: Iterable[str], limit: int = NAME_LIMIT) -> dict[str, str]:
@@ -44,25 +40,14 @@ def labels(names: Iterable[str], limit: int = NAME_LIMIT) -> dict[str, str]:
     return found
 
 
-def _spelled(text: str) -> str:
-    return "".join(char if _shown(char) else char.encode("unicode_escape").decode() for char in text)
-
-
 def _shown(char: str) -> bool:
-    return char.isprintable() and unicodedata.bidirectional(char) not in _RIGHT_TO_LEFT and ord(char) in _glyphs()
+    return char.isprintable() and unicodedata.bidirectional(char) not in RIGHT_TO_LEFT and ord(char) in _glyphs()
 
 
 @cache
 def _glyphs() -> frozenset[int]:
     """The code points that the font bundled with matplotlib can draw."""
     return frozenset(FT2Font(findfont(FontProperties(family=["DejaVu Sans"]))).get_charmap())
-
-
-def number(value: float) -> str:
-    """About three digits: `0.42`, `8.31`, `41.7`, `412`, `1,204`."""
-    size = abs(float(f"{value:.3g}"))  # 9.996 is 10.0, not 10.00
-    digits = 0 if size >= 100 or size == 0 else 1 if size >= 10 else 2 if size >= 0.1 else 3
-    return f"{value:,.{digits}f}"
 
 
 def tick(value: float, _: object = None) -> str:
@@ -73,28 +58,11 @@ def tick(value: float, _: object = None) -> str:
     return "0" if text == "-0" else text
 
 
-def percent(share: float) -> str:
-    """`0 %`, `under 0.1 %`, `2.5 %`, `36 %`, `100 %`; never rounds up to 100 or down to 0."""
-    if 0 < share < 0.001:
-        return "under 0.1 %"
-    if 0.999 < share < 1:
-        return "over 99.9 %"
-    text = f"{100 * share:.1f}".removesuffix(".0")
-    return f"{text} %"
-
-
 def usd(value: float) -> str:
     """`12.34`, `0.0123`: three digits that count."""
     return f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.3g}"
 
 
-def of(count: int, what: str) -> str:
-    """`1 request`, `3 requests`, `1,204 requests`."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
 def listed(items: Sequence[str], most: int = 3) -> str:
-    """`a`, `a and b`, `a, b and 4 more`."""
-    if len(items) > most:
-        return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
-    return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
+    """`words.listed`, of fewer: the line under a figure is short."""
+    return words.listed(items, most)

@@ -13,8 +13,8 @@ from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.latency import greys, legend
 from streambench.plots.material import NO_OK, Material
-from streambench.plots.text import number, of
 from streambench.sessions import sessions_of
+from streambench.words import of_many, three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def ttft_by_turn(material: Material) -> Plate | str:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
     axes.set_xlabel("turn")
     axes.set_ylabel(style.unit("TTFT in ms", log=log))
-    told = {name: f"{number(levels[name][1][0])} to {number(levels[name][1][-1])} ms" for name in shown}
+    told = {name: f"{three_digits(levels[name][1][0])} to {three_digits(levels[name][1][-1])} ms" for name in shown}
     legend(sheet, material, shown, levels, told, title="median, first to last turn")
     sessions = rows["session_id"].nunique()
     return Plate(
@@ -120,10 +120,13 @@ def _most_grown(material: Material, levels: Mapping[str, Levels]) -> str:
     """By the ratio of the last turn's median to the first's."""
     grown = {name: found for name, found in levels.items() if len(found[0]) > 1 and found[1][0] > 0}
     if not grown:
-        return f"{of(len(levels), 'model')} with one turn that was answered."
+        return f"{of_many(len(levels), 'model')} with one turn that was answered."
     most = max(grown, key=lambda name: grown[name][1][-1] / grown[name][1][0])
     turns, middles, _, _ = grown[most]
-    first, last = f"{number(middles[0])} ms at turn {turns[0]}", f"{number(middles[-1])} ms at turn {turns[-1]}"
+    first, last = (
+        f"{three_digits(middles[0])} ms at turn {turns[0]}",
+        f"{three_digits(middles[-1])} ms at turn {turns[-1]}",
+    )
     if middles[-1] > middles[0]:
         most_of = "" if len(grown) == 1 else " most"
         return f"The median TTFT of {material.model(most).label} grows{most_of}: from {first} to {last}."

@@ -14,7 +14,8 @@ from streambench.health import OUTCOMES
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import Material
-from streambench.plots.text import listed, of, percent
+from streambench.plots.text import listed
+from streambench.words import counted_percent, of_many
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,8 +102,8 @@ def _sentence(material: Material, counts: dict[str, dict[str, int]]) -> str:
     largest = max(shares.values())
     worst = [material.model(name).label for name, share in shares.items() if share == largest]
     return (
-        f"{sum(failed.values()):,} of {of(every, 'measured request')} failed; the largest share, {percent(largest)}, "
-        f"is that of {listed(worst)}."
+        f"{sum(failed.values()):,} of {of_many(every, 'measured request')} failed; "
+        f"the largest share, {counted_percent(largest)}, is that of {listed(worst)}."
     )
 
 
@@ -132,7 +133,7 @@ def findings(material: Material) -> Plate | str:
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
     style.name_rows(axes, [material.model(name).label for name in with_any])
-    clean = of(len(names) - len(with_any), "model") if len(names) > len(with_any) else ""
+    clean = of_many(len(names) - len(with_any), "model") if len(names) > len(with_any) else ""
     return Plate(
         sheet,
         _most(material, table, totals),
@@ -185,5 +186,5 @@ def _most(material: Material, table: dict[str, dict[str, int]], totals: dict[str
     share = shares[name, finding]
     return (
         f"The most frequent finding is {finding} of {material.model(name).label}: "
-        f"{table[name][finding]:,} of {of(totals[name], 'request')} ({percent(share)})."
+        f"{table[name][finding]:,} of {of_many(totals[name], 'request')} ({counted_percent(share)})."
     )

@@ -12,8 +12,8 @@ from streambench.metrics import NS_PER_MS
 from streambench.plots import style
 from streambench.plots.drawn import Plate, figure
 from streambench.plots.material import NO_OK, Material, evenly
-from streambench.plots.text import number
 from streambench.records import GENERATED
+from streambench.words import three_digits
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +74,7 @@ def waterfall(material: Material) -> Plate | str:
     axes.axvline(0, color=style.INK[0], linewidth=0.9, zorder=4)
     axes.set_xlabel("time since the request's start in ms")
     style.name_rows(axes, _names(material, bars))
-    style.side_text(axes, [f"{number(bar.e2e_ms)} ms, #{bar.seq}" for bar in bars])
+    style.side_text(axes, [f"{three_digits(bar.e2e_ms)} ms, #{bar.seq}" for bar in bars])
     used = [phase for phase in PHASES if any(phase == one for bar in bars for one, _, _ in bar.phases)]
     handles = [Patch(edgecolor=style.INK[0], linewidth=0.6, **PHASES[phase]) for phase in used]  # type: ignore[arg-type]
     handles.append(Patch(facecolor=material.model(names[0]).look.colour))
@@ -163,5 +163,5 @@ def _sentence(material: Material, bars: list[Bar]) -> str:
     where = "in the queue, before its start" if longest == "queue" else f"in the phase `{longest}`"
     return (
         f"The slowest request shown, of {material.model(slowest.name).label} (number {slowest.seq}), took "
-        f"{number(slowest.e2e_ms)} ms; its longest part, {number(end - start)} ms, was {where}."
+        f"{three_digits(slowest.e2e_ms)} ms; its longest part, {three_digits(end - start)} ms, was {where}."
     )

@@ -9,11 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal, unlike_lines
+    from streambench.report.comparison import compared_markdown, compared_plain, compared_terminal
     from streambench.report.forecasting import plan_text
     from streambench.report.grid import markdown_text
     from streambench.report.groups import grouping, groups_markdown, groups_terminal
-    from streambench.report.html import write_html
     from streambench.report.lane import lane_text
     from streambench.report.live import LiveView, Progress
     from streambench.report.markdown import render_markdown
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from streambench.report.standings import Board, board
     from streambench.report.summary import Estimate, ModelSummary, Summary, exit_code, summarise
     from streambench.report.terminal import render, show, tell
-    from streambench.report.text import inert
     from streambench.report.together import board_together
     from streambench.report.trending import trend_markdown, trend_plain, trend_terminal
     from streambench.report.verdict import (
@@ -60,7 +58,6 @@ __all__ = [
     "groups_markdown",
     "groups_terminal",
     "headline",
-    "inert",
     "junit_xml",
     "lane_text",
     "lines_of",
@@ -76,17 +73,15 @@ __all__ = [
     "trend_markdown",
     "trend_plain",
     "trend_terminal",
-    "unlike_lines",
     "verdict_line",
     "verdict_markdown",
     "verdict_plain",
     "verdict_terminal",
-    "write_html",
     "write_page",
 ]
 
 _HOMES = {
-    "comparison": ("compared_markdown", "compared_plain", "compared_terminal", "unlike_lines"),
+    "comparison": ("compared_markdown", "compared_plain", "compared_terminal"),
     "forecasting": ("plan_text",),
     "grid": ("markdown_text",),
     "groups": ("grouping", "groups_markdown", "groups_terminal"),
@@ -96,12 +91,10 @@ _HOMES = {
     "sentences": ("Line", "headline"),
     "markdown": ("render_markdown",),
     "page": ("PAGE", "check_trace_url", "render_page", "write_page"),
-    "html": ("write_html",),
     "runs_page": ("compared_html", "trend_html"),
     "live": ("LiveView", "Progress"),
     "summary": ("Estimate", "ModelSummary", "Summary", "exit_code", "summarise"),
     "terminal": ("render", "show", "tell"),
-    "text": ("inert",),
     "together": ("board_together",),
     "trending": ("trend_markdown", "trend_plain", "trend_terminal"),
     "verdict": (

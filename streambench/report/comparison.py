@@ -9,9 +9,9 @@ from typing import Any
 from streambench.documents import shown
 from streambench.metrics import METRICS
 from streambench.report.grid import Grid, folded, markdown_text
-from streambench.report.text import DASH, inert, number
 from streambench.stats import Change
 from streambench.verdicts import Difference, ErrorChange, RunsCompared, sentence, signed
+from streambench.words import DASH, inert, number
 
 SCHEMA = 1
 """1 (2026-11): first schema of `compare --format json`."""

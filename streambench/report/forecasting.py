@@ -8,7 +8,7 @@ from rich.cells import cell_len
 
 from streambench.forecast import Forecast, ModelForecast, Range
 from streambench.money import usd
-from streambench.report.text import duration, inert
+from streambench.words import duration, inert
 
 _HEADS = ("model", "gateway", "requests", "warm-up", "tokens in", "tokens out", "cost, USD")
 _NAME_LIMIT = 32

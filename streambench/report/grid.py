@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from streambench.report.text import inert
+from streambench.words import inert
 
 CELL_LIMIT = 240
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$@])")

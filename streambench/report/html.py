@@ -9,18 +9,14 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from streambench import plots
-from streambench.errors import DiskError
 from streambench.report.grid import Grid
 from streambench.report.names import safe
-from streambench.report.text import number
-from streambench.results import write_whole
-from streambench.stats import percent
+from streambench.words import number, percent
 
 
 def rendered(template: str, script: str = "", **parts: Any) -> str:
@@ -34,14 +30,6 @@ def rendered(template: str, script: str = "", **parts: Any) -> str:
 
 def asset(name: str) -> str:
     return (files("streambench.report") / "templates" / name).read_text("utf-8")
-
-
-def write_html(path: Path, text: str) -> None:
-    """All of it or nothing. Raises DiskError."""
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        raise DiskError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from streambench.health import evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS
 from streambench.records import KINDS, AttemptRecord, RunHeader
 from streambench.report.grid import folded
-from streambench.report.text import inert, number
+from streambench.words import inert, number
 
 NARROWEST = 40
 _WAITED, _THOUGHT, _QUIET = "-", "~", "."

@@ -21,7 +21,7 @@ from streambench.clock import NS, Clock
 from streambench.health import judge
 from streambench.metrics import NS_PER_MS, first_arrival_ns
 from streambench.records import GENERATED, AttemptRecord, Ticket
-from streambench.report.text import DASH, duration, inert, number
+from streambench.words import DASH, duration, inert, number
 
 DRAW_EVERY_S = 0.5
 LINE_EVERY_S = 5.0

@@ -5,19 +5,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from streambench.report.text import inert
+from streambench.words import RIGHT_TO_LEFT, inert, spelled
 
 NAME_LIMIT = 44
 """Characters of a model's name in a table or a sentence."""
 
-_RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 _ISOLATE, _POP = "\u2068", "\u2069"
 
 
 def safe(text: str, limit: int = NAME_LIMIT) -> str:
     """One line of at most `limit` characters; what runs from right to left is kept from turning its neighbours."""
     line = inert(text, limit)
-    if any(unicodedata.bidirectional(char) in _RIGHT_TO_LEFT for char in line):
+    if any(unicodedata.bidirectional(char) in RIGHT_TO_LEFT for char in line):
         return f"{_ISOLATE}{line}{_POP}"
     return line
 
@@ -41,6 +40,4 @@ def shown_names(names: Iterable[str], limit: int = NAME_LIMIT) -> dict[str, str]
 def lines_of(text: str, limit: int) -> str:
     """Several lines of at most `limit` characters in all, with every other control spelled out."""
     cut = text if len(text) <= limit else f"{text[:limit]}\n... ({len(text) - limit:,} characters more)"
-    return "".join(
-        char if char == "\n" or char.isprintable() else char.encode("unicode_escape").decode() for char in cut
-    )
+    return spelled(cut, lambda char: char == "\n" or char.isprintable())

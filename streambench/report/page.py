@@ -22,16 +22,17 @@ from streambench.metrics import METRICS
 from streambench.records import KINDS
 from streambench.report import explorer as requests
 from streambench.report.groups import telling_groupings
-from streambench.report.html import asset, figure_shown, rendered, write_html
+from streambench.report.html import asset, figure_shown, rendered
 from streambench.report.names import lines_of, safe
 from streambench.report.sentences import headline
 from streambench.report.standings import Board, board
 from streambench.report.tables import leaderboard, matrices, objective_text, usage_rows
 from streambench.report.terminal import STATUS, notes
-from streambench.report.text import number
+from streambench.results import write_asked
 from streambench.secrets import mask_url
 from streambench.trace_ids import LINK, why_no_link
 from streambench.verdicts import DOUBTS, doubts
+from streambench.words import number
 
 if TYPE_CHECKING:
     from streambench.results import Run
@@ -89,7 +90,7 @@ def render_page(run: Run, found: Board | None = None, trace_url: str | None = No
 
 def write_page(run: Run, path: Path, found: Board | None = None, trace_url: str | None = None) -> None:
     """Writes the page to `path`, all of it or nothing. Raises InputError, DiskError."""
-    write_html(path, render_page(run, found, trace_url))
+    write_asked(path, render_page(run, found, trace_url))
 
 
 def check_trace_url(pattern: str | None) -> None:

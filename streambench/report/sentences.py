@@ -12,7 +12,8 @@ from streambench.money import times_as_much, usd
 from streambench.parts import Part
 from streambench.records import RunHeader
 from streambench.report.standings import STREAMED, Board, Row
-from streambench.stats import Place, listed, percent
+from streambench.stats import Place
+from streambench.words import TOLD, listed, of_many, percent
 
 Line = Part
 """What every run is asked is told as what only some are."""
@@ -65,7 +66,7 @@ def gathered(parts: Sequence[Line]) -> Iterator[Line]:
     topics = Counter(part.topic for part in parts)
     told: set[str] = set()
     for part in parts:
-        if not part.topic or topics[part.topic] <= stats.TOLD:
+        if not part.topic or topics[part.topic] <= TOLD:
             yield part
         elif part.topic not in told:
             told.add(part.topic)
@@ -108,7 +109,7 @@ def _missing(words: _Words, places: Sequence[Place], missing: Sequence[str]) -> 
 def _alone(board: Board, words: _Words, place: Place) -> str:
     found = board.row(place.model).estimates[f"{words.metric}:p50"]
     number = stats.shown(found, words.unit, board.lag_ms if words.unit == "ms" else None)
-    return f"{place.model}: {number} in the median, over {_count(found.n, 'answer')}; no other model to compare with."
+    return f"{place.model}: {number} in the median, over {of_many(found.n, 'answer')}; no other model to compare with."
 
 
 def _last(words: _Words, places: Sequence[Place]) -> str:
@@ -140,7 +141,7 @@ def _failures(board: Board) -> str:
         return f"None: {every} ended well{at_most}." if asked else "None was asked."
     told = listed([_broke(row) for row in failed], 3)
     others = [row for row in board.rows if row.asked and not row.failed]
-    rest = f" {_count(len(others), 'other model')} had none." if others else ""
+    rest = f" {of_many(len(others), 'other model')} had none." if others else ""
     counts = {row.name: (row.failed, row.asked) for row in board.rows}
     uneven = stats.uneven_failures(counts)
     alike = len({row.failed / row.asked for row in board.rows if row.asked}) < 2
@@ -154,7 +155,7 @@ def _broke(row: Row) -> str:
     worst = max(
         (name for name in row.model.outcomes if name not in ("ok", "cancelled")), key=lambda n: row.model.outcomes[n]
     )
-    ends = f"95 % interval {percent(found.low)} to {percent(found.high)}"
+    ends = stats.share_interval(found)
     return f"{row.name} broke {row.failed} of {row.asked} requests ({percent(found.value)}, {ends}; most: {worst})"
 
 
@@ -173,7 +174,3 @@ def _cost(board: Board) -> str:
         f"A request took {usd(low)} USD of {cheapest} on average, the least, and {usd(high)} USD of {dearest}{times}; "
         f"{by}{but}, at the lengths that were answered, failed attempts included."
     )
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

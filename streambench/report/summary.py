@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from streambench.bills import Cost, cost_of
 from streambench.clock import NS
 from streambench.findings import FINDINGS, Finding, Thresholds, findings, thresholds_of
-from streambench.frames import mean_and_quantiles, model_order
+from streambench.frames import mean_and_quantiles
 from streambench.health import OUTCOMES, Outcome, evidence, judge
 from streambench.metrics import METRICS, NS_PER_MS, chunk_gaps
+from streambench.model_names import entry_of, model_order
 from streambench.money import price_in, total
 from streambench.records import AttemptRecord, RunEnd, RunHeader, final_attempts
 from streambench.sessions import Counts, counts_of, sessions_of
@@ -206,7 +207,7 @@ def _summarise_model(model: str, header: RunHeader, records: Sequence[AttemptRec
     requests = [(record, judge(record)) for record in final_attempts(measured)]
     fine = [record for record, outcome in requests if outcome == "ok"]
     found = _found((record for record, _ in requests), thresholds_of(header.config))
-    entry = _config_entry(header, model)
+    entry = entry_of(header.config, model)
     return ModelSummary(
         model=model,
         gateway=records[0].ticket.gateway if records else entry.get("gateway"),
@@ -296,17 +297,9 @@ def _count_findings(found: Iterable[Finding]) -> dict[str, int]:
     return {name: counts[name] for name in FINDINGS if counts[name]}
 
 
-def _config_entry(header: RunHeader, model: str) -> Mapping[str, Any]:
-    entries = header.config.get("models", ())
-    return next((entry for entry in entries if model == (entry.get("alias") or entry.get("model"))), {})
-
-
 def _measured_s(end: RunEnd | None) -> float | None:
-    if end is not None and end.measured_ns is not None:
-        return end.measured_ns / NS
-    if end is None or end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
-        return None
-    return (end.measure_ended_at_ns - end.measure_started_at_ns) / NS
+    window = end.window_ns if end is not None else None
+    return None if window is None else window / NS
 
 
 def _client_lag_ms(records: Iterable[AttemptRecord], end: RunEnd | None) -> dict[str, float | None]:

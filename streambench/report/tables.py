@@ -12,8 +12,8 @@ from streambench.assertions import AssertionTextError, parse_all
 from streambench.metrics import METRICS
 from streambench.money import usd
 from streambench.report.standings import UNITS, Board, Row
-from streambench.report.text import DASH, number
 from streambench.stats import Comparison, Estimate
+from streambench.words import DASH, number, whole
 
 if TYPE_CHECKING:
     from streambench.frames import Frame
@@ -181,7 +181,7 @@ def usage_rows(board: Board, run: Run) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": row.name,
-                "tokens": [_count(n) for n in (usage.input, usage.output, usage.reasoning, usage.cached)],
+                "tokens": [whole(n) for n in (usage.input, usage.output, usage.reasoning, usage.cached)],
                 "unknown": f"{usage.attempts_unknown} of {row.model.attempts}",
                 "priced": _cost(row) if cost.priced is not None else Cell(DASH),
                 "stated": usd(cost.stated),
@@ -223,7 +223,3 @@ def objective(header: RunHeader) -> Mapping[str, float]:
 def objective_text(header: RunHeader) -> str:
     """`TTFT up to 800 ms and E2E up to 5000 ms`."""
     return " and ".join(f"{_LABELS[name]} up to {limit:g} ms" for name, limit in objective(header).items())
-
-
-def _count(tokens: int | None) -> str:
-    return DASH if tokens is None else f"{tokens:,}"

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from streambench.money import usd
 from streambench.report.summary import NEEDED, Estimate, ModelSummary, Summary
-from streambench.report.text import DASH, inert, number
+from streambench.words import DASH, counted_percent, inert, number, whole
 
 if TYPE_CHECKING:
     from streambench.report.sentences import Line
@@ -87,8 +87,8 @@ COLUMNS: tuple[Column, ...] = (
     _metric("TPOT\np50 ms", "tpot_ms", "p50"),
     _metric("output\ntok/s", "output_tok_s", "p50"),
     _metric("E2E\np50 ms", "e2e_ms", "p50"),
-    Column("tokens\nin", lambda model: _count(model.usage.input)),
-    Column("tokens\nout", lambda model: _count(model.usage.output)),
+    Column("tokens\nin", lambda model: whole(model.usage.input)),
+    Column("tokens\nout", lambda model: whole(model.usage.output)),
     Column("cost\nUSD", lambda model: _cost(model)),
 )
 
@@ -216,10 +216,6 @@ def _failed(model: ModelSummary) -> str:
     """One kind a line, so that many kinds make a row taller and not wider."""
     kinds = [f"{count} {outcome}" for outcome, count in model.outcomes.items() if count and outcome != "ok"]
     return "\n".join(kinds) or "0"
-
-
-def _count(tokens: int | None) -> str:
-    return DASH if tokens is None else f"{tokens:,}"
 
 
 def _cost(model: ModelSummary) -> str:
@@ -368,7 +364,7 @@ def _sessions(summary: Summary) -> Iterator[str]:
 def _unknown_gaps(summary: Summary) -> Iterator[str]:
     shares = [(model.model, model.gaps_unknown_share) for model in summary.models if model.gaps_unknown_share]
     if shares:
-        told = ", ".join(f"{inert(name, _NAME_LIMIT)} {_percent(share)}" for name, share in shares)
+        told = ", ".join(f"{inert(name, _NAME_LIMIT)} {counted_percent(share)}" for name, share in shares)
         yield f"Gaps not observed, as the chunks came in one read (left out, not zero): {told}."
 
 
@@ -391,10 +387,6 @@ def _stamps(summary: Summary) -> str:
         text = STAMPS.get(summary.stamps, summary.stamps)
     steps = f" The wall clock was set {summary.clock_steps} times meanwhile." if summary.clock_steps else ""
     return f"Stamps: {text}.{steps}"
-
-
-def _percent(share: float) -> str:
-    return "under 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
 
 
 def _dashes() -> str:

@@ -9,8 +9,8 @@ from typing import Any
 from streambench.clock import NS
 from streambench.metrics import METRICS
 from streambench.report.grid import Grid, folded, markdown_text
-from streambench.report.text import DASH, number
 from streambench.verdicts import FEWEST, Level, Point, Trend
+from streambench.words import DASH, number
 
 SCHEMA = 1
 """1 (2026-11): first schema of `trend --format json`."""

@@ -8,8 +8,8 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from streambench.report.grid import Grid, folded, markdown_text
-from streambench.report.text import inert
 from streambench.verdicts import Doubt, Judged
+from streambench.words import inert
 
 _WORDS = {"held": "held", "failed": "FAILED", "undecided": "undecided"}
 _ORDER = ("failed", "undecided", "held")

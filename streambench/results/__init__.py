@@ -7,7 +7,7 @@ A run that is resumed gets a header and an end for each further part; the journa
 
 from __future__ import annotations
 
-from streambench.results.folder import END, HEADER, RECORDS, slug, write_whole
+from streambench.results.folder import END, HEADER, RECORDS, slug, write_asked
 from streambench.results.journal import Journal
 from streambench.results.reading import Run, load
 from streambench.results.several import Runs, load_several
@@ -31,6 +31,6 @@ __all__ = [
     "slug",
     "step_of",
     "to_csv",
+    "write_asked",
     "write_summary",
-    "write_whole",
 ]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.clock import utc_stamp
-from streambench.errors import ResultsError, SchemaError
+from streambench.errors import DiskError, ResultsError, SchemaError
 from streambench.records import Resumption, RunHeader, header_from_plain, resumption_from_plain
 
 HEADER = "run.json"
@@ -78,6 +78,14 @@ def write_whole(path: Path, text: str) -> None:
         draft.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def write_asked(path: Path, text: str) -> None:
+    """A file that a command was asked for, all of it or none. Raises DiskError."""
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise DiskError(f"cannot write {path}: {reason_of(error)}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streambench.errors import ResultsError
+from streambench.metrics import NS_PER_MS
+from streambench.model_names import model_order
 from streambench.records import AttemptRecord, RunEnd, RunHeader, from_line
 from streambench.results.folder import NO_RECORD, RECORDS, end_name, read_header, reason_of, resume_name, short
 
@@ -48,6 +50,11 @@ class Run:
 
         return frames.requests_frame(self.records, self.header)
 
+    def lag_ms(self, percentile: str = "p99") -> float | None:
+        """How late our own event loop was; None where the run has no end that says it."""
+        lag = self.end.client_lag_ns.get(percentile) if self.end is not None else None
+        return None if lag is None else lag / NS_PER_MS
+
     def chunks_of(self, model: str) -> Frame:
         """The chunks of one model (its alias), made anew each time: all of them may be more than fit into memory."""
         from streambench import frames
@@ -57,10 +64,8 @@ class Run:
     @property
     def models(self) -> tuple[str, ...]:
         """By alias: those of the config, in its order, then any others that have records."""
-        from streambench import frames
-
         seen = dict.fromkeys(record.ticket.model for record in self.records)
-        return tuple(dict.fromkeys((*frames.model_order(self.header.config), *seen)))
+        return tuple(dict.fromkeys((*model_order(self.header.config), *seen)))
 
     @cached_property
     def chunks(self) -> Frame:
@@ -166,17 +171,10 @@ def _took_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord])
     return max((record.start_at_ns + record.ended_ns for record in of_part), default=0)
 
 
-def measured_ns(end: RunEnd) -> int:
-    """The measured window of a part that came to its end."""
-    if end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
-        return 0
-    return end.measure_ended_at_ns - end.measure_started_at_ns
-
-
 def _measured_ns(end: RunEnd | None, segment: int, records: Sequence[AttemptRecord]) -> int:
     """A part's measured window; of one that was killed, from its first recorded start to its last recorded end."""
     if end is not None:
-        return measured_ns(end)
+        return end.window_ns or 0
     spans = [
         (record.start_at_ns, record.start_at_ns + record.ended_ns)
         for record in records

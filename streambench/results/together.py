@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streambench.records import AttemptRecord, Resumption, RunEnd, RunHeader
-from streambench.results.reading import Run, lag_of_all, measured_ns
+from streambench.results.reading import Run, lag_of_all
 
 AT = " @ "
 
@@ -138,5 +138,5 @@ def _end(runs: Sequence[Run]) -> RunEnd | None:
         client_lag_ns=lag_of_all([end.client_lag_ns for end in ends]),
         clock_steps=sum(end.clock_steps for end in ends),
         clock_error_ns=max(end.clock_error_ns for end in ends),
-        measured_ns=sum(end.measured_ns if end.measured_ns is not None else measured_ns(end) for end in ends),
+        measured_ns=sum(end.window_ns or 0 for end in ends),
     )

@@ -16,7 +16,7 @@ from streambench.stats.estimates import (
     sample,
     share,
 )
-from streambench.stats.groups import GROUPED, GROUPINGS, By, Group, group_estimates, group_names, groups_of
+from streambench.stats.groups import GROUPINGS, By, Group, group_estimates, group_names, groups_of
 from streambench.stats.paired import (
     Comparison,
     Pairs,
@@ -28,7 +28,7 @@ from streambench.stats.paired import (
     pair,
     pairs_of,
 )
-from streambench.stats.printing import TOLD, between, digits, listed, percent, rounded, shown
+from streambench.stats.printing import between, digits, rounded, share_interval, shown
 from streambench.stats.quality import (
     drift,
     in_flight,
@@ -45,14 +45,12 @@ from streambench.stats.throughput import Throughput, good_requests, throughput
 from streambench.stats.wording import PHRASES, in_words, leader_in_words
 
 __all__ = [
-    "GROUPED",
     "GROUPINGS",
     "INTERVAL_NEEDED",
     "MIN_PROMPTS",
     "NEEDED",
     "PHRASES",
     "STATISTICS",
-    "TOLD",
     "By",
     "Change",
     "Comparison",
@@ -88,16 +86,15 @@ __all__ = [
     "in_words",
     "lag_too_large",
     "leader_in_words",
-    "listed",
     "more_requests",
     "pair",
     "pairs_of",
-    "percent",
     "rank",
     "rounded",
     "sample",
     "saturation",
     "share",
+    "share_interval",
     "shifts",
     "shown",
     "throughput",

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from streambench.quantiles import at_position, quantile
 from streambench.stats.normal import normal_quantile, normal_share, t_quantile
 
 Floats: TypeAlias = npt.NDArray[np.float64]
@@ -113,10 +114,6 @@ class Sample:
     def n(self) -> int:
         return len(self.values)
 
-    def scaled(self, factor: float) -> Sample:
-        """The same in another unit; `factor` is above 0."""
-        return Sample(self.values * factor, self.clusters, self.prompts)
-
 
 def sample(values: Any, clusters: Any, failed: Any = None) -> Sample:
     """A sample of `values` (n,) whose prompts are `clusters` (n,), in any order; a NaN is unknown and left out.
@@ -164,11 +161,6 @@ def estimate(of: Sample, statistic: Statistic, seed: int = 0) -> Estimate:
     return Estimate(value, min(low, value), max(high, value), of.n, of.prompts, needs)
 
 
-def quantile(ordered: Floats, level: float) -> float:
-    """Linear (type 7) quantile of values (n,) in ascending order, n at least 1; infinite values are allowed."""
-    return at_position((len(ordered) - 1) * level, ordered)
-
-
 @lru_cache(maxsize=8)
 def resampled(prompts: int, seed: int) -> Floats:
     """How often each prompt is drawn in each resample, shape (RESAMPLES, prompts); read-only, as it is kept."""
@@ -212,17 +204,6 @@ def share_parts(of: Sample, value: float) -> Floats:
 def spread(parts: npt.NDArray[Any]) -> float:
     """The variance of a sum over prompts, from each prompt's part of it, shape (prompts,); the parts sum to 0."""
     return float(np.sum(parts**2)) * len(parts) / (len(parts) - 1)
-
-
-def at_position(position: float, ordered: Floats) -> float:
-    """The value at a position (0 is the first) between two values of an ascending row."""
-    position = min(max(position, 0.0), len(ordered) - 1.0)
-    lower = math.floor(position)
-    part = position - lower
-    first = float(ordered[lower])
-    if part == 0 or first == float(ordered[lower + 1]):
-        return first
-    return first * (1 - part) + float(ordered[lower + 1]) * part
 
 
 def _interval(of: Sample, level: float | None, value: float, seed: int) -> tuple[float, float]:

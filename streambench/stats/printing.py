@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from streambench.stats.estimates import Estimate
+from streambench.stats.estimates import Estimate, Share
+from streambench.words import DASH, percent
 
-DASH = "-"
-TOLD = 4
-"""Names in one sentence, at most."""
 PLAIN_DIGITS = 3
 """Digits of a number that has neither an interval nor a lag to say better."""
 
@@ -44,28 +41,17 @@ def between(low: float, high: float, places: int) -> str:
     return f"{rounded(low, places)} to {rounded(high, places)}"
 
 
+def share_interval(found: Share) -> str:
+    """`95 % interval 47 % to 91 %`."""
+    return f"95 % interval {percent(found.low)} to {percent(found.high)}"
+
+
 def rounded(value: float, places: int) -> str:
     """`1,240` for 1,237 and -1 places; `inf` for infinity; never `-0`."""
     if math.isinf(value):
         return "inf"
     text = f"{round(value, places):,.{max(0, places)}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text
-
-
-def listed(items: Sequence[str], most: int = TOLD) -> str:
-    """`a`, `a and b`, `a, b and 4 more`."""
-    if len(items) > most:
-        return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
-    return " and ".join((", ".join(items[:-1]), items[-1])) if len(items) > 1 else "".join(items)
-
-
-def percent(part: float | None) -> str:
-    """`0 %`, `2.5 %`, `36 %`; a dash where it is unknown."""
-    if part is None:
-        return "-"
-    if 0 < part < 0.001:
-        return "under 0.1 %"
-    return f"{100 * part:.1f}".removesuffix(".0") + " %" if part < 0.1 or part > 0.9 else f"{100 * part:.0f} %"
 
 
 def _reach(value: float, low: float | None, high: float | None) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from streambench.quantiles import at_position, quantile
 from streambench.stats.estimates import (
     LEVEL,
     STATISTICS,
@@ -20,10 +21,8 @@ from streambench.stats.estimates import (
     Floats,
     Sample,
     Statistic,
-    at_position,
     expanded,
     ordered_ends,
-    quantile,
     resampled,
     sample,
     share_parts,

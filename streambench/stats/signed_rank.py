@@ -12,7 +12,8 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from streambench.stats.estimates import LEVEL, Floats, quantile
+from streambench.quantiles import quantile
+from streambench.stats.estimates import LEVEL, Floats
 from streambench.stats.normal import normal_quantile, normal_share
 
 MIN_PROMPTS = 10

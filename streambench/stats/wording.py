@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from streambench.health import of_count
 from streambench.stats.paired import Comparison
-from streambench.stats.printing import between, digits, listed, rounded
+from streambench.stats.printing import between, digits, rounded
 from streambench.stats.ranking import Place
 from streambench.stats.signed_rank import MIN_PROMPTS
+from streambench.words import listed, of_count
 
 
 @dataclass(frozen=True, slots=True)

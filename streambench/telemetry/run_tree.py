@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from streambench.clock import NS
 from streambench.health import judge
 from streambench.metrics import first_arrival_ns
+from streambench.quantiles import quantile
 from streambench.records import GENERATED, AttemptRecord, RunEnd
 from streambench.telemetry import names
 from streambench.telemetry.about import About, Model
 from streambench.telemetry.facts import SpanFacts, SpanId, Value, known
-from streambench.telemetry.tree import DESCRIPTION_CHARS, quantile, requests_of, shift_ns
+from streambench.telemetry.tree import DESCRIPTION_CHARS, requests_of, shift_ns
 
 _ENDED_WELL = frozenset({"complete", "interrupted", "duration_limit", "budget"})
 _SUITE_STATUS: Mapping[str, str] = {"complete": "success", "duration_limit": "timed_out", "interrupted": "aborted"}

@@ -15,6 +15,7 @@ from streambench.findings import findings, stalls
 from streambench.health import evidence, judge
 from streambench.metrics import METRICS, chunk_gaps, first_arrival_ns, last_arrival_ns
 from streambench.money import price_in, priced_usd, stated_usd, total
+from streambench.quantiles import quantile
 from streambench.records import ANSWER, GENERATED, AttemptRecord
 from streambench.telemetry import names
 from streambench.telemetry.about import About, Model
@@ -212,14 +213,6 @@ def _gap_summary(known: Sequence[int]) -> dict[str, Value | None]:
     told |= {f"p{percent}": quantile(ordered, percent / 100) for percent in (50, 90, 95, 99)}
     told["stddev"] = sqrt(fsum((gap - mean) ** 2 for gap in known) / len(known))
     return {f"streambench.chunk.gap.{name}_s": value / NS for name, value in told.items()}
-
-
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Of a sorted sample of at least one, by linear interpolation (type 7 of Hyndman and Fan)."""
-    place = (len(ordered) - 1) * share
-    below = int(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _usage(record: AttemptRecord) -> dict[str, Value | None]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streambench.frames import model_order
 from streambench.health import Outcome, judge
 from streambench.metrics import Metric
+from streambench.model_names import model_order
 from streambench.records import AttemptRecord, Ticket, final_attempts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from streambench.assertions import Statistic
-from streambench.metrics import METRICS, NS_PER_MS, Metric
+from streambench.metrics import METRICS, Metric
 from streambench.stats import Change, Share, change, corrected_changes, share
 from streambench.verdicts.answers import Answers, answers_of
 from streambench.verdicts.likeness import Difference, differences, notes
@@ -113,7 +113,7 @@ def compare_runs(base: Run, new: Run) -> RunsCompared:
             names[1]: tuple(model for model in now if model not in then),
         },
         notes=tuple(notes(base.header, new.header)),
-        lag_ms=max((lag for lag in map(_lag_ms, (base, new)) if lag is not None), default=None),
+        lag_ms=max((lag for lag in (base.lag_ms(), new.lag_ms()) if lag is not None), default=None),
     )
 
 
@@ -136,11 +136,6 @@ def changes_of(pairs: Sequence[tuple[Answers, Answers]], wanted: Iterable[tuple[
 def status_of(run: Run) -> str:
     """As its end says; `unfinished` if it was killed or still goes on."""
     return run.end.status if run.end is not None else "unfinished"
-
-
-def _lag_ms(run: Run) -> float | None:
-    lag = run.end.client_lag_ns.get("p99") if run.end is not None else None
-    return None if lag is None else lag / NS_PER_MS
 
 
 def sentence(compared: RunsCompared, model: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from streambench.assertions import FAILED, Assertion
 from streambench.clock import NS
 from streambench.findings import findings, thresholds_of
-from streambench.metrics import METRICS, NS_PER_MS
+from streambench.metrics import METRICS
 from streambench.stats import Decision, Share, decide, estimate, groups_of, sample, share, shown, within
 from streambench.verdicts.answers import Answers, answers_of
 from streambench.verdicts.comparing import changes_of
@@ -111,7 +111,7 @@ def _absolute(assertion: Assertion, answers: Answers, run: Run) -> tuple[Decisio
     values = answers.values_with_failures(metric) if assertion.with_failures else answers.values(metric)
     found = estimate(sample(*values), assertion.statistic)
     decision = within((found.value, found.low, found.high), assertion.at_most, assertion.at_least)
-    lag = _lag_ms(run) if metric.unit == "ms" else None
+    lag = run.lag_ms("p50") if metric.unit == "ms" else None
     counted = " with failures" if assertion.with_failures else ""
     why = f"{metric.label} {assertion.statistic}{counted} {shown(found, metric.unit, lag)}"
     if found.value is not None and found.interval_needs:
@@ -218,17 +218,6 @@ def _ends(found: Share) -> str:
     return f" (95 % interval {100 * found.low:.2g} to {100 * found.high:.2g} %)"
 
 
-def _lag_ms(run: Run) -> float | None:
-    lag = run.end.client_lag_ns.get("p50") if run.end is not None else None
-    return None if lag is None else lag / NS_PER_MS
-
-
 def _measured_s(run: Run) -> float | None:
-    end = run.end
-    if end is None:
-        return None
-    if end.measured_ns is not None:
-        return end.measured_ns / NS
-    if end.measure_started_at_ns is None or end.measure_ended_at_ns is None:
-        return None
-    return (end.measure_ended_at_ns - end.measure_started_at_ns) / NS
+    window = run.end.window_ns if run.end is not None else None
+    return None if window is None else window / NS

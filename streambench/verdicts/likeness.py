@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from streambench.model_names import alias_of
 from streambench.records import RunHeader
 from streambench.resume import changes
 
@@ -60,7 +61,4 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _by_alias(models: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    return {
-        str(entry.get("alias") or entry.get("model")): {k: v for k, v in entry.items() if k not in _OF_A_MODEL}
-        for entry in models
-    }
+    return {alias_of(entry): {k: v for k, v in entry.items() if k not in _OF_A_MODEL} for entry in models}

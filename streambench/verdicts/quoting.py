@@ -87,13 +87,13 @@ def _too_few(models: Mapping[str, Answers]) -> Iterator[Doubt]:
 
 
 def _lag(run: Run, comparisons: Sequence[Comparison] | None) -> Iterator[Doubt]:
-    lag = run.end.client_lag_ns.get("p99") if run.end is not None else None
+    lag = run.lag_ms()
     if lag is None:
         return
     if comparisons is None:
         comparisons = compare_all(run.requests, {_TTFT.column: "lower"})
     for comparison in comparisons:
-        why = lag_too_large(comparison, lag / NS_PER_MS)
+        why = lag_too_large(comparison, lag)
         if why:
             yield Doubt("client_lag", f"{why} at its p99")
 

@@ -14,7 +14,8 @@ from plots.runs import HOSTILE
 from streambench import plots
 from streambench.plots import style
 from streambench.plots.material import evenly
-from streambench.plots.text import label, labels, listed, number, percent, tick, usd
+from streambench.plots.text import label, labels, listed, tick, usd
+from streambench.words import counted_percent, three_digits
 
 SPACE = "{http://www.w3.org/2000/svg}"
 
@@ -128,10 +129,10 @@ def test_what_a_label_shows(name: str, shown: str) -> None:
 
 def test_numbers_in_words() -> None:
     """About three digits; shares are never rounded to none or all."""
-    assert [number(n) for n in (0, 0.0123, 0.42, 8.314, 9.996, 41.72, 412.3, 1204)] == [
+    assert [three_digits(n) for n in (0, 0.0123, 0.42, 8.314, 9.996, 41.72, 412.3, 1204)] == [
         "0", "0.012", "0.42", "8.31", "10.0", "41.7", "412", "1,204",
     ]  # fmt: skip
-    assert [percent(n) for n in (0, 0.0001, 0.025, 0.36, 0.9999, 1)] == [
+    assert [counted_percent(n) for n in (0, 0.0001, 0.025, 0.36, 0.9999, 1)] == [
         "0 %", "under 0.1 %", "2.5 %", "36 %", "over 99.9 %", "100 %",
     ]  # fmt: skip
     assert [tick(n) for n in (0, 0.00001, 0.02, 1.5, 2000)] == ["0", "1e-05", "0.02", "1.5", "2,000"]

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from streambench.frames import SCALARS, attempts_frame, requests_frame
+from streambench.quantiles import quantile
 from streambench.records import AttemptRecord, Failure, RunHeader, RunTrace, ToolCall, Usage
 from streambench.telemetry.about import About, about_run, parameters
 from streambench.telemetry.facts import SpanFacts
 from streambench.telemetry.run_tree import run_spans
-from streambench.telemetry.tree import METRIC_ATTRIBUTES, quantile, request_spans, requests_of
+from streambench.telemetry.tree import METRIC_ATTRIBUTES, request_spans, requests_of
 from streambench.testing import MS, make_end, make_header, make_record
 
 TRACE = RunTrace("a" * 32, "b" * 16)
