@@ -55,14 +55,10 @@ PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm
 HEADER_LIMIT = 40
 VALUE_LIMIT = 200
 DETAIL_LIMIT = 100
-<<<<<<< HEAD
-_WORD = re.compile(r"\S{1,64}(?:; ?\S{1,32}){0,2}")
-"""With parameters, as a content type has them."""
+_WORD = re.compile(r"[!-~]{1,64}(?:; ?[!-~]{1,32}){0,2}")
+"""With parameters, as a content type has them; other scripts write prompts without a space."""
 _OF_PROXIES = ("server", "via")
 """Headers of many words that no prompt comes into."""
-=======
-_NAME = re.compile(r"[\w.:/@+-]+", re.ASCII)
->>>>>>> e93ae6c8f88f4b6a664b976f4d130d5a7c40e3b1
 BODY_TEXT_LIMIT = 16 * 1024
 """Bytes of an error body that are looked at."""
 
@@ -249,11 +245,7 @@ def _without_half_word(text: str) -> str:
 def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None = None) -> AttemptRecord:
     """The record of an exchange that is over. `refused` is our own side's reason not to have sent it at all."""
     tape, decoder = reader.tape, reader.decoder
-<<<<<<< HEAD
     clean = about.clean_word
-=======
-    clean, named = partial(about.secrets.clean, limit=VALUE_LIMIT), partial(_named, about)
->>>>>>> e93ae6c8f88f4b6a664b976f4d130d5a7c40e3b1
     ended = tape.ended if tape.ended is not None else tape.start
     failure = refused or _failure(reader, about)
     start = tape.start or about.scheduled_ns
@@ -281,12 +273,12 @@ def record_of(reader: TapeReader, about: Circumstances, refused: Failure | None 
         comments=decoder.comments if _is_answer(reader) else 0,
         malformed=decoder.malformed if _is_answer(reader) else 0,
         malformed_why=_maybe(about.clean_message, decoder.malformed_why) if _is_answer(reader) else None,
-        finish_reason=_maybe(named, decoder.finish_reason),
+        finish_reason=_maybe(clean, decoder.finish_reason),
         done=decoder.done,
         usage=decoder.usage,
         usage_refused=about.usage_refused,
-        model_served=_maybe(named, decoder.model),
-        response_id=_maybe(named, decoder.response_id),
+        model_served=_maybe(clean, decoder.model),
+        response_id=_maybe(clean, decoder.response_id),
         failure=_cleaned(failure, about),
         error_frame=_cleaned(decoder.error_frame, about),
         client_lag_ns=about.lag_ns,
@@ -431,19 +423,9 @@ def _cleaned(failure: Failure | None, about: Circumstances) -> Failure | None:
     return replace(
         failure,
         message=about.clean_message(failure.message),
-<<<<<<< HEAD
         detail=_maybe(partial(about.clean_word, limit=DETAIL_LIMIT), failure.detail),
         code=_maybe(partial(about.clean_word, limit=DETAIL_LIMIT), failure.code),
-=======
-        detail=None if failure.detail is None else about.secrets.clean(failure.detail, DETAIL_LIMIT),
-        code=None if failure.code is None else _named(about, failure.code)[:DETAIL_LIMIT],
->>>>>>> e93ae6c8f88f4b6a664b976f4d130d5a7c40e3b1
     )
-
-
-def _named(about: Circumstances, name: str) -> str:
-    """As it is where it looks like a name or an id; any other text may be the prompt's."""
-    return about.secrets.clean(name if _NAME.fullmatch(name) else about.clean_message(name), VALUE_LIMIT)
 
 
 def _cleaned_asked(about: Circumstances) -> Asked | None:
