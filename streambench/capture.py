@@ -55,8 +55,8 @@ PREFIXES_KEPT = ("x-request-id", "x-ratelimit-", "x-litellm-call-id", "x-litellm
 HEADER_LIMIT = 40
 VALUE_LIMIT = 200
 DETAIL_LIMIT = 100
-_WORD = re.compile(r"\S{1,64}(?:; ?\S{1,32}){0,2}")
-"""With parameters, as a content type has them."""
+_WORD = re.compile(r"[!-~]{1,64}(?:; ?[!-~]{1,32}){0,2}")
+"""With parameters, as a content type has them; other scripts write prompts without a space."""
 _OF_PROXIES = ("server", "via")
 """Headers of many words that no prompt comes into."""
 BODY_TEXT_LIMIT = 16 * 1024
