@@ -107,7 +107,8 @@ def test_names_of_the_prompt_and_calls_of_other_choices_end_nothing(home: Home, 
     """The answered function's name stands in the prompt; a second choice called another. The session goes on, and where
     it is cut later, it is cut and not ended.
     """
-    two = [calls(call(LONG_NAME)), calls(call("other"), choice=1), delta(finish_reason="tool_calls"), "[DONE]"]
+    ends = {"id": "r-1", "choices": [{"index": at, "delta": {}, "finish_reason": "tool_calls"} for at in (0, 1)]}
+    two = [calls(call(LONG_NAME)), calls(call("other"), choice=1), ends, "[DONE]"]
 
     def answer(seen: Seen) -> Iterable[bytes]:
         if len(seen.json["messages"]) == 1:
