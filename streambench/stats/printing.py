@@ -15,9 +15,9 @@ def digits(value: float, low: float | None, high: float | None, client_lag_ms: f
     """Decimals to print; below 0 for tens, hundreds. `value`, `low`, `high` in ms if a lag is given.
 
     Two digits of the interval's half width (GUM, JCGM 100:2008, 7.2.6), but none below the first digit of the client
-    lag: what is smaller than that was not measured.
+    lag: what is smaller than that was not measured. The number's own first digit stays, or it would look like zero.
     """
-    places = [_decimals(client_lag_ms, 1)] if client_lag_ms and client_lag_ms > 0 else []
+    places = [max(_decimals(client_lag_ms, 1), _decimals(value, 1))] if client_lag_ms and client_lag_ms > 0 else []
     reach = _reach(value, low, high)
     places.append(_decimals(reach, 2) if reach else _decimals(value, PLAIN_DIGITS))
     return min(places)

@@ -19,6 +19,7 @@ def an(value: float | None, low: float | None = None, high: float | None = None)
         (212.4, 180.2, 251.3, None, 0),  # half width 35.6: two digits of it are whole ms
         (212.4, 211.9, 212.9, None, 2),  # half width 0.5
         (212.4, 211.9, 212.9, 3.0, 0),  # but the lag's first digit is whole ms
+        (4.02, 3.9, 4.1, 19.7, 0),  # and the number keeps its own first digit, or it would be 0
         (212.4, 180.2, 251.3, 14.0, -1),  # tens
         (5120.0, 4200.0, 6300.0, None, -2),  # half width 1,050: hundreds
         (812.3, 730.0, math.inf, None, 0),  # from the number down: 82
