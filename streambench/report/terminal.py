@@ -22,7 +22,7 @@ from rich.text import Text
 
 from streambench.money import usd
 from streambench.report.summary import NEEDED, Estimate, ModelSummary, Summary
-from streambench.words import DASH, counted_percent, inert, number, whole
+from streambench.words import DASH, counted_percent, inert, number, of_many, whole
 
 if TYPE_CHECKING:
     from streambench.report.sentences import Line
@@ -342,7 +342,8 @@ def _lag(summary: Summary) -> str:
 def _left_out(summary: Summary) -> str:
     failed = sum(model.left_out for model in summary.models)
     warmup = sum(model.warmup for model in summary.models)
-    return f"Left out of all latencies: {failed} requests that were not ok, {warmup} warm-up requests."
+    not_ok = f"{of_many(failed, 'request')} that {'was' if failed == 1 else 'were'} not ok"
+    return f"Left out of all latencies: {not_ok}, {of_many(warmup, 'warm-up request')}."
 
 
 def _sessions(summary: Summary) -> Iterator[str]:

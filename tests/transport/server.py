@@ -172,6 +172,7 @@ class Server:
     port: int = 0
     _queue: asyncio.Queue[Peer] = field(default_factory=asyncio.Queue)
     _server: asyncio.Server | None = None
+    _over: bool = False
 
     async def start(self) -> Server:
         self._server = await asyncio.start_server(self._accept, self.host, 0, ssl=self.tls, backlog=256)
@@ -194,6 +195,7 @@ class Server:
 
     async def close(self) -> None:
         self.refuse()
+        self._over = True
         for peer in self.peers:
             peer.cut()
         await turns(5)
@@ -203,3 +205,5 @@ class Server:
         peer = Peer(reader, writer)
         self.peers.append(peer)
         self._queue.put_nowait(peer)
+        if self._over:  # it was on its way when the others were cut
+            peer.cut()
