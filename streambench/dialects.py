@@ -84,7 +84,8 @@ def unknown_fields(plain: Any) -> Iterator[str]:
 def _unknown(plain: Any, path: str) -> Iterator[str]:
     if isinstance(plain, list):
         for item in plain[:FIELDS_LIMIT]:
-            yield from _unknown(item, path)
+            if isinstance(item, dict):  # no dialect has lists in lists, and a hostile one has as many as fit
+                yield from _unknown(item, path)
     elif isinstance(plain, dict):
         known = KNOWN[path]
         for name, value in plain.items():

@@ -75,6 +75,7 @@ def test_a_failed_run_still_shows_its_failures() -> None:
 def test_nothing_is_cut_off(name: str) -> None:
     """Every text lies inside the figure, up to a pixel and a half."""
     for each in every_drawn(name):
+        each.figure.draw_without_rendering()  # as an SVG, it was laid out at that one's resolution
         whole = each.figure.bbox
         for text in _shown_texts(each):
             box = text.get_window_extent()

@@ -35,7 +35,7 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_
 from otlp_sink import Behaviour, Event, Protocol, Sink, Tls, print_tree
 
 PROGRAM = Path(__file__).resolve().parents[1] / "otlp_sink.py"
-PATIENCE_S = 10.0
+PATIENCE_S = 30
 START = 1_800_000_000_000_000_000
 MS = 1_000_000
 both = pytest.mark.parametrize("protocol", ["http", "grpc"])
