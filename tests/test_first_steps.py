@@ -181,7 +181,9 @@ def test_all_is_well(command: Command, tmp_path: Path) -> None:
         "this sends a tiny request or two to each model; --no-requests sends none",
         "sending 4 tiny requests (16 tokens of answer each)",
     ]
-    assert re.fullmatch(r"ok DNS [\d.]+ ms, TCP [\d.]+ ms, HTTP (?:ok|[\d.]+ ms); 2 models offered", told["gateway hub"])
+    assert re.fullmatch(
+        r"ok DNS [\d.]+ ms, TCP [\d.]+ ms, HTTP (?:ok|[\d.]+ ms); 2 models offered", told["gateway hub"]
+    )
     assert re.match(r"ok \d+ chunks, TTFT \d+ ms", told["swift streams"])
     assert "16 out" in told["swift usage"]
     assert told["swift tools"].startswith("ok takes them")
