@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate
-from streambench.cli.places import RUN
+from streambench.cli.places import RESULTS
 
 if TYPE_CHECKING:
     from streambench.assertions import Assertion
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=RUN)
+@RESULTS
 @click.option(
     "--baseline", metavar="DIR", type=click.Path(path_type=Path), help="The run that percentages are counted from."
 )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from streambench.cli import gate
-from streambench.cli.places import RUN
+from streambench.cli.places import RESULTS
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ LONGEST_S = 300.0
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=RUN)
+@RESULTS
 @click.option(
     "--to",
     "form",

@@ -1,4 +1,4 @@
-"""Arguments that name a config or a run's folder, which a shell completes; and `--set`, which goes with a config."""
+"""Arguments that name a config or runs' folders, which a shell completes; and `--set`, which goes with a config."""
 
 from __future__ import annotations
 
@@ -54,6 +54,7 @@ def _item(path: Path) -> CompletionItem:
 
 CONFIG = ConfigPath(path_type=Path)
 RUN = RunPath(path_type=Path)
+RESULTS = click.argument("results", nargs=-1, required=True, type=RUN)
 OVERRIDES = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override any key; may be given often."
 )

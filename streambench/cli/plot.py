@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from streambench.cli import gate
-from streambench.cli.places import RUN
+from streambench.cli.places import RESULTS
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ PLOTS = "plots"
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=RUN)
+@RESULTS
 @click.option(
     "--figure",
     "names",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate, page
-from streambench.cli.places import RUN
+from streambench.cli.places import RESULTS
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ TOGETHER = "together.html"
 
 
 @click.command()
-@click.argument("results", metavar="RESULTS...", nargs=-1, required=True, type=RUN)
+@RESULTS
 @click.option(
     "--output",
     "-o",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate
-from streambench.cli.places import RUN
+from streambench.cli.places import RESULTS
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=RUN)
+@RESULTS
 @click.option("--seq", type=int, required=True, metavar="N", help="The request's number, as in the journal and frames.")
 @click.option("--phase", type=click.Choice(["measure", "warmup"]), default="measure", help="Which of the two plans.")
 def show(results: tuple[Path, ...], seq: int, phase: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from streambench.cli import gate
-from streambench.cli.places import RUN
+from streambench.cli.places import RESULTS
 from streambench.errors import DiskError, InputError, Problem, ResultsError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("results", nargs=-1, required=True, type=RUN)
+@RESULTS
 @click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal")
 @gate.html
 @click.option(

@@ -31,7 +31,7 @@ def main() -> None:
     except ConfigError as error:
         _say(up, Status(refused=tuple(error.problems)))
         return
-    outcome = _serve(session, messages, up) or session.end((), opening.settings.deadline_s)
+    outcome = _serve(session, messages, up) or session.end(())
     _say(up, Status(outcome=outcome))
 
 
@@ -58,7 +58,7 @@ def _serve(session: Session, messages: Iterator[Any], up: int) -> Outcome | None
     try:
         for message in messages:
             if isinstance(message, Closing):
-                return session.end(message.above, message.deadline_s)
+                return session.end(message.above)
             _obey(session, *message)
         return None
     finally:

@@ -64,7 +64,6 @@ class Closing:
     """The last, with the spans that stand above those of the requests."""
 
     above: tuple[SpanFacts, ...]
-    deadline_s: float
 
 
 Call = tuple[str, Any]
@@ -181,7 +180,7 @@ class Apart:
             return None
         if self._outcome is None:
             above = tuple(run_spans(about_run(self._header, self._settings.compat), records, end))
-            self._say(Closing(above, self._settings.deadline_s))
+            self._say(Closing(above))
             self._exchange_until(lambda: self._status.outcome is not None, self._settings.deadline_s + SPARE_S)
             self._outcome = self._status.outcome or self._guessed(len(final_attempts(records)) + len(above))
             self._end_child()

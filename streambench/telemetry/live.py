@@ -78,7 +78,8 @@ class Live:
         self._private = private if settings.content != "NO_CONTENT" else None
         self._pause_s = pause_s
         self._outlet: Outlet | None = None
-        self._about: About | None = None
+        self.about: About | None = None
+        """Of the run, once its header is there."""
         self._groups: dict[RequestKey, list[AttemptRecord]] = {}
         self._over: deque[list[AttemptRecord]] = deque()
         self._changes: deque[tuple[str, int]] = deque()
@@ -97,7 +98,7 @@ class Live:
         return self._carrier(trace_id, span_id)
 
     def opened(self, header: RunHeader) -> None:
-        self._about = about_run(header, self._settings.compat)
+        self.about = about_run(header, self._settings.compat)
         self._outlet = self._open(header)
         self._thread.start()
 
@@ -135,7 +136,7 @@ class Live:
 
         Returns for how many requests that was too short: they have no spans.
         """
-        if self._about is None or self._outlet is None:
+        if self.about is None or self._outlet is None:
             return 0
         self._over.extend(self._groups.values())  # requests that were stopped before their next attempt
         self._groups = {}
@@ -184,7 +185,7 @@ class Live:
         self.fault = self.fault or f"{type(error).__name__}: {error}"[:200]
 
     def _tell(self, group: list[AttemptRecord]) -> None:
-        about, outlet = self._about, self._outlet
+        about, outlet = self.about, self._outlet
         if about is None or outlet is None:
             return
         content = self._content(group[-1])
@@ -208,7 +209,7 @@ class Live:
         return content_of(messages, record, self._private.secrets)
 
     def _count_active(self) -> None:
-        about, outlet = self._about, self._outlet
+        about, outlet = self.about, self._outlet
         sums: Counter[tuple[str, bool]] = Counter()  # starts and ends apart: both are told, also where they cancel out
         while self._changes:
             alias, change = self._changes.popleft()

@@ -59,7 +59,6 @@ class Session:
         self._settings = settings
         self._trace = trace
         self._version = version
-        self._header: RunHeader | None = None
         self._pipeline: Pipeline | None = None
         carrier: Carrier = make_carrier(self._sampled) if settings.propagate and beside_run else no_carrier
         self.live = Live(settings, self._opened, carrier, private, pause_s=PAUSE_S if beside_run else 0.0)
@@ -71,14 +70,12 @@ class Session:
 
     def close(self, records: Sequence[AttemptRecord], end: RunEnd | None) -> Outcome | None:
         """Sends what is left, for the settings' deadline at most. None where nothing was ever opened."""
-        if self._header is None:
-            return None
-        about = about_run(self._header, self._settings.compat)
-        return self.end(run_spans(about, records, end), self._settings.deadline_s)
+        about = self.live.about
+        return None if about is None else self.end(run_spans(about, records, end))
 
-    def end(self, above: Iterable[SpanFacts], deadline_s: float) -> Outcome | None:
+    def end(self, above: Iterable[SpanFacts]) -> Outcome | None:
         """As `close`, with the spans above the requests' made already."""
-        pipeline = self._pipeline
+        pipeline, deadline_s = self._pipeline, self._settings.deadline_s
         if pipeline is None:
             return None
         now_ns = MonotonicClock().now_ns
@@ -88,7 +85,6 @@ class Session:
         return Outcome(delivery, pipeline.metrics_error, self.live.fault, unsent=left)
 
     def _opened(self, header: RunHeader) -> Pipeline:
-        self._header = header
         self._trace = header.trace or self._trace
         self._pipeline = open_pipeline(self._settings, run_id=header.run_id, version=self._version)
         return self._pipeline

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from .running import TracedHome, simulated, traced_home
 
 
 @pytest.fixture(params=("http", "grpc"))
@@ -20,3 +25,15 @@ def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def closed_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[TracedHome]:
+    with traced_home(tmp_path) as home:
+        yield home
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    with simulated(tmp_path_factory.mktemp("hub")) as gateway:
+        yield gateway

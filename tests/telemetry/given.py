@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from streambench.engines import Telemetry
+from streambench.records import AttemptRecord, Failure, RunTrace
 from streambench.telemetry.facts import SpanFacts, SpanId, Value
 from streambench.telemetry.pipeline import Pipeline, open_pipeline
 from streambench.telemetry.settings import Endpoint, Settings
+from streambench.testing import make_header, make_record
 
 START_NS = 1_790_000_000_123_456_789
 KEY = "sk-very-secret-1234"
+
+HEADER = replace(make_header("alpha", "beta"), trace=RunTrace("a" * 32, "b" * 16))
+RECORDS = (
+    make_record(seq=0, phase="warmup"),
+    make_record(seq=1, failure=Failure("http_error", status=503), status=503, kinds="", at_ms=()),
+    make_record(seq=1, attempt=2),
+    make_record(seq=2, model="beta"),
+)
+"""Of the second, which is tried again, its request is not over."""
 
 
 def span_id(number: int, *, sampled: bool = True) -> SpanId:
@@ -52,3 +65,13 @@ def until(true: Callable[[], bool], limit_s: float = 30.0) -> None:
     while not true():
         assert time.monotonic() < end
         pause.wait(0.01)
+
+
+def play(live: Telemetry, records: Sequence[AttemptRecord] = RECORDS) -> None:
+    """As the engine tells of them."""
+    for at, record in enumerate(records):
+        live.begun(record.ticket)
+        live.landed(record.ticket)
+        live.attempt(record)
+        if at != 1:
+            live.over(record)

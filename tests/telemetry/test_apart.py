@@ -16,26 +16,19 @@ import pytest
 from otlp_sink import Sink
 
 from streambench.errors import ConfigError
-from streambench.records import AttemptRecord, Failure, RunTrace
+from streambench.records import AttemptRecord, RunTrace
 from streambench.telemetry.about import about_run
 from streambench.telemetry.apart import Apart, framed, open_session, unframed
 from streambench.telemetry.run_tree import run_spans
 from streambench.telemetry.session import Session
 from streambench.telemetry.settings import Endpoint, Settings
 from streambench.telemetry.tree import request_spans, requests_of
-from streambench.testing import make_end, make_header, make_record
+from streambench.testing import make_end
 
-from .given import settings_for, until
+from .given import HEADER, RECORDS, play, settings_for, until
 
 HOUSE = Path(__file__).resolve().parents[2]
 TRACE = RunTrace("a" * 32, "b" * 16)
-HEADER = replace(make_header("alpha", "beta"), trace=TRACE)
-RECORDS = (
-    make_record(seq=0, phase="warmup"),
-    make_record(seq=1, failure=Failure("http_error", status=503), status=503, kinds="", at_ms=()),
-    make_record(seq=1, attempt=2),
-    make_record(seq=2, model="beta"),
-)
 
 
 @pytest.fixture
@@ -59,19 +52,10 @@ def begun(sink: Sink, **changes: Any) -> Apart:
     return session
 
 
-def played(session: Apart) -> None:
-    for at, record in enumerate(KNOWN):
-        session.begun(record.ticket)
-        session.landed(record.ticket)
-        session.attempt(record)
-        if at != 1:
-            session.over(record)
-
-
 def test_what_arrives_is_what_the_records_say(sink: Sink) -> None:
     """Requests, attempts, models and run, each once."""
     session = begun(sink)
-    played(session)
+    play(session, KNOWN)
     outcome = session.close(KNOWN, make_end())
     about = about_run(HEADER)
     wanted = [span for group in requests_of(KNOWN) for span in request_spans(group, about)]
@@ -86,7 +70,7 @@ def test_what_arrives_is_what_the_records_say(sink: Sink) -> None:
 def test_spans_arrive_while_the_run_goes_on(sink: Sink) -> None:
     """Within a second or so, though the parent has nothing more to say."""
     session = begun(sink)
-    played(session)
+    play(session, KNOWN)
     assert sink.wait_until(lambda: sink.span_count >= 3, 30)
     session.close((), None)
 
@@ -96,7 +80,7 @@ def test_a_process_that_dies_costs_spans_and_says_so(sink: Sink) -> None:
     session = begun(sink)
     session._child.kill()
     session._child.wait()
-    played(session)
+    play(session, KNOWN)
     assert session.held_ns() == 0
     began = time.monotonic()
     outcome = session.close(KNOWN, make_end())
@@ -113,7 +97,7 @@ def test_a_process_that_has_stopped_holds_nobody_up(sink: Sink) -> None:
     os.kill(session._child.pid, signal.SIGSTOP)
     began = time.monotonic()
     for _ in range(200):
-        played(session)
+        play(session, KNOWN)
     assert session.close(KNOWN, make_end()) is not None
     assert time.monotonic() - began < 15
     assert session._child.returncode == -signal.SIGKILL
@@ -147,12 +131,12 @@ def test_a_console_is_in_this_process() -> None:
 PROGRAM = """
 import os, signal, sys
 sys.path.insert(0, "tests")
-from telemetry.test_apart import HEADER, TRACE, played
-from telemetry.given import settings_for
+from telemetry.given import HEADER, play, settings_for
+from telemetry.test_apart import KNOWN, TRACE
 from streambench.telemetry.apart import Apart
 session = Apart(settings_for(sys.argv[1], "http"), TRACE, "0")
 session.opened(HEADER)
-played(session)
+play(session, KNOWN)
 print(session._child.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -5,12 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from streambench.records import Failure, RunTrace
 from streambench.secrets import Secrets
 from streambench.telemetry.about import about_run
 from streambench.telemetry.content import content_of
@@ -20,10 +18,11 @@ from streambench.telemetry.points import Observation
 from streambench.telemetry.run_tree import run_spans
 from streambench.telemetry.settings import Settings
 from streambench.telemetry.tree import request_spans, requests_of
-from streambench.testing import make_end, make_header, make_record
+from streambench.testing import make_end, make_record
+
+from .given import HEADER, RECORDS, play
 
 PLAIN = Settings()
-HEADER = replace(make_header("alpha", "beta"), trace=RunTrace("a" * 32, "b" * 16))
 PROMPTS = {("p0", 0): ({"role": "user", "content": "say sk-secret-123"},)}
 
 
@@ -69,27 +68,10 @@ def listening(settings: Settings = PLAIN, private: Private | None = None) -> Ite
         live.finish((), 5)
 
 
-RECORDS = (
-    make_record(seq=0, phase="warmup"),
-    make_record(seq=1, failure=Failure("http_error", status=503), status=503, kinds="", at_ms=()),
-    make_record(seq=1, attempt=2),
-    make_record(seq=2, model="beta"),
-)
-
-
-def played(live: Live) -> None:
-    for at, record in enumerate(RECORDS):
-        live.begun(record.ticket)
-        live.landed(record.ticket)
-        live.attempt(record)
-        if at != 1:
-            live.over(record)
-
-
 def test_live_spans_are_those_of_the_journal() -> None:
     """Of each request, and at the end of models and run."""
     with listening() as (live, kept):
-        played(live)
+        play(live)
         about = about_run(HEADER)
         live.finish(run_spans(about, RECORDS, make_end()), 5)
         later = [span for group in requests_of(RECORDS) for span in request_spans(group, about)]
@@ -108,7 +90,7 @@ def test_a_request_between_two_attempts_at_the_end_is_told() -> None:
 def test_warm_up_has_spans_and_no_points() -> None:
     """Else the first connection's latency is in every histogram."""
     with listening() as (live, kept):
-        played(live)
+        play(live)
     assert [(point.attributes["streambench.model"], point.retries) for point in kept.points] == [
         ("alpha", 1),
         ("beta", 0),

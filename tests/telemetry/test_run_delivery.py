@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from .running import (
     ids_of_record,
     named,
     scripted,
-    simulated,
     spans_line,
     to,
     traced_home,
@@ -30,18 +28,6 @@ SPANS = 2 + 6 + 1
 """Of a run of two models and three prompts."""
 ENDS_WITHIN_S = 25.0
 """Generous; a collector that hangs would hold a program for good."""
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[TracedHome]:
-    with traced_home(tmp_path) as home:
-        yield home
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with simulated(tmp_path_factory.mktemp("hub")) as gateway:
-        yield gateway
 
 
 def play(

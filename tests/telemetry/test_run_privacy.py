@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from otlp_sink import Sink
 from scripted_gateway import ScriptedGateway, Seen, delta, error, sse, streamed
 from test_cli import KEY, MARK, Ran
 
-from .running import OUTPUT, THOUGHT, TracedHome, answering, named, scripted, to, traced_home
+from .running import OUTPUT, THOUGHT, TracedHome, answering, named, scripted, to
 
 HEADER = "otlp-secret-5f2e9c"
 CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
@@ -64,12 +63,6 @@ def play(home: TracedHome, content: str | None = None, *, echo: bool = False, pr
             ran = home.run(config, env=env | ({CONTENT: content} if content else {}))
         home.export(ran, sink, env=env)
         return Played(ran, sink)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[TracedHome]:
-    with traced_home(tmp_path) as home:
-        yield home
 
 
 @pytest.mark.parametrize("echo", [False, True], ids=["plain", "echoing"])

@@ -36,7 +36,6 @@ from .running import (
     named,
     scripted,
     shape,
-    simulated,
     spans_line,
     to,
     traced_home,
@@ -57,18 +56,6 @@ class Traced:
     @property
     def spans(self) -> tuple[Span, ...]:
         return self.sink.spans
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[TracedHome]:
-    with traced_home(tmp_path) as home:
-        yield home
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    with simulated(tmp_path_factory.mktemp("hub")) as gateway:
-        yield gateway
 
 
 def traced(home: Home, *arguments: str, busy: tuple[str, ...] = ("beta",), env: Any = None, **keys: Any) -> Traced:
