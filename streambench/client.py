@@ -442,6 +442,7 @@ class _Door:
                 # a compressed stream arrives in blocks: ask for none
                 default_headers={**gateway.headers, "Accept-Encoding": "identity"},
             )
+        self._spelled = {name.lower(): name for name in (*self.sdk.default_headers, *gateway.headers)}
 
     async def call(
         self, model: str, ask: Ask, body: Mapping[str, Any], own: Mapping[str, str], carried: Mapping[str, str]
@@ -464,8 +465,7 @@ class _Door:
 
     def _respelled(self, own: Mapping[str, str]) -> dict[str, str]:
         """As the SDK or the gateway spells the same name: it merges by spelling, and would send both."""
-        default = {name.lower(): name for name in (*self.sdk.default_headers, *self.gateway.headers)}
-        return {default.get(name.lower(), name): value for name, value in own.items()}
+        return {self._spelled.get(name.lower(), name): value for name, value in own.items()}
 
     async def list_models(self, after: str | None) -> None:
         listing = self.sdk.models.with_streaming_response.list
