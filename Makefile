@@ -16,13 +16,14 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check --no-input
 NEEDS := streambench needs Python 3.11 or newer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs screenshot fuzz lock real-stack otlp-sink clean
+.PHONY: help demo test check docs golden screenshot fuzz lock real-stack otlp-sink clean
 
 help:
 	@echo "make demo    install into $(VENV), then compare simulated models: no key, no network"
 	@echo "make test    the whole suite, real servers included"
 	@echo "make check   lint, format, types, generated docs"
-	@echo "make docs    write the pages in docs/ and configs/schema.json that come from the code"
+	@echo "make docs    write the files in docs/ and configs/ that come from the code"
+	@echo "make golden  write the texts in tests/golden/, which the tests compare the views of a run with"
 	@echo "make screenshot  take the README's picture of the page anew; needs chromium"
 	@echo "make fuzz    search ten minutes for bytes that break the stream reader; installs the extra: fuzz"
 	@echo "make real-stack   serve a small real model behind LiteLLM, for configs/local-models.yaml; Ctrl-C stops it"
@@ -46,6 +47,9 @@ check: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(PY) docs/generate.py
+
+golden: $(VENV)/.installed
+	@PYTHONPATH=tests $(PY) -m golden.views
 
 screenshot: $(VENV)/.installed
 	@$(PY) docs/screenshot.py

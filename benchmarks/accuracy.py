@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from streambench.clock import NS, MonotonicClock, process_cpu_ns
-from streambench.records import GENERATED
+from streambench.config.sections import Load
+from streambench.records.schema import GENERATED
 
 Row = Mapping[str, Any]
 now_ns = MonotonicClock().now_ns
@@ -306,7 +307,7 @@ def _config(folder: Path, url: str, requests: int, load: Row) -> Path:
 
 
 def _rows_of(folder: Path) -> list[Row]:
-    from streambench.results import load
+    from streambench.analysis.run import load
 
     run = load(folder)
     anchor = run.header.monotonic_ns
@@ -332,26 +333,29 @@ def _drive(options: argparse.Namespace) -> None:
 
 
 def _drive_ours(url: str, count: int, rate: float) -> Row:
-    from streambench.config import load_config
-    from streambench.engines import Job, measure
-    from streambench.plan import Lane, Shape, build_plan
-    from streambench.report import Progress
+    from streambench.config.load import load_config
+    from streambench.report.live import Progress
+    from streambench.runner.job import Job
+    from streambench.runner.local import LocalEngine
+    from streambench.runner.plan import ModelLane, PlanInputs, build_plan
 
     class _Stopwatch(Progress):
         """Reads the CPU clock where the measured phase begins: set-up and warm-up are not counted, nor the SDK's."""
 
         cpu_ns = 0
 
-        def phase(self, name: str) -> None:
-            super().phase(name)
+        def on_phase(self, name: str) -> None:
+            super().on_phase(name)
             self.cpu_ns = process_cpu_ns()
 
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(_config(Path(folder), url, count, {"mode": "constant", "rate": rate}))
-        lanes = (Lane("bench", "sim"),)
-        shape = Shape(lanes, tuple(prompt.id for prompt in config.suite.prompts), count, 2, "constant", rate)
+        lanes = (ModelLane("bench", "sim"),)
+        shape = PlanInputs(
+            lanes, tuple(prompt.id for prompt in config.suite.prompts), count, 2, Load("constant", rate=rate)
+        )
         progress = _Stopwatch(["bench"], count, MonotonicClock())
-        measured = asyncio.run(measure(Job(config, build_plan(shape), {"sim": url}, (), progress)))
+        measured = asyncio.run(LocalEngine(progress=progress).measure(Job(config, build_plan(shape), {"sim": url}, ())))
         used = process_cpu_ns() - progress.cpu_ns
         rows = [row for row in _rows_of(measured.folder) if row["phase"] == "measure"]
     return {"rows": rows, "cpu_ns": used}

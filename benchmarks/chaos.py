@@ -30,9 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streambench.analysis.run import Run, load
 from streambench.clock import NS, MonotonicClock
-from streambench.records import AttemptRecord, final_attempts
-from streambench.results import Run, load
+from streambench.records.schema import AttemptRecord, final_attempts
 from streambench.simulator.process import SimulatorProcess
 
 MODELS = {"swift": (15, 2, 12), "steady": (40, 3, 12)}

@@ -28,22 +28,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from streambench.stats import (
-    STATISTICS,
-    Statistic,
-    change,
-    compare,
-    corrected_changes,
-    decide,
-    estimate,
-    pair,
-    sample,
-    share,
-)
-from streambench.stats.signed_rank import signed_rank_p
+from streambench.analysis.stats.changes import change, corrected_changes, decide
+from streambench.analysis.stats.estimates import estimate, sample, share
+from streambench.analysis.stats.paired import compare, pair
+from streambench.analysis.stats.signed_rank import signed_rank_p
+from streambench.metrics.quantiles import STATISTICS, Statistic
 
 Floats = npt.NDArray[np.float64]
-Ends = tuple[float | None, float | None]
+ConversationEnds = tuple[float | None, float | None]
 MANY = 400_000
 """Prompts that a truth without a formula is taken from."""
 
@@ -144,7 +136,7 @@ def _truth(world: World, statistic: Statistic) -> float:
 class Row:
     head: tuple[str, ...]
     truth: float
-    ends: tuple[Ends, ...]
+    ends: tuple[ConversationEnds, ...]
     limits: tuple[float, float] | None = (0.93, 0.97)
 
     def text(self) -> str:
@@ -399,7 +391,7 @@ def _other_tests_row(job: tuple[Size, World, int]) -> str:
 def _why_rows(job: tuple[Size, World, int]) -> list[str]:
     size, world, runs = job
     draw = np.random.default_rng([*size, world.seed, 9])
-    ends: dict[str, list[Ends]] = {}
+    ends: dict[str, list[ConversationEnds]] = {}
     for _ in range(runs):
         seen = times(draw, world, size)[0]
         picked = seen[draw.integers(0, size[0], (1_000, size[0]))].reshape(1_000, -1)
@@ -410,8 +402,8 @@ def _why_rows(job: tuple[Size, World, int]) -> list[str]:
     return [Row((name, *head), truths[name], tuple(found), None).text() for name, found in ends.items()]
 
 
-def _rivals(seen: Floats, picked: Floats) -> dict[str, Ends]:
-    found: dict[str, Ends] = {}
+def _rivals(seen: Floats, picked: Floats) -> dict[str, ConversationEnds]:
+    found: dict[str, ConversationEnds] = {}
     for name, statistic in (
         ("mean", np.mean),
         ("p50", np.median),
@@ -423,7 +415,7 @@ def _rivals(seen: Floats, picked: Floats) -> dict[str, Ends]:
     return found
 
 
-def _ends(draws: Floats, shares: tuple[float, float]) -> Ends:
+def _ends(draws: Floats, shares: tuple[float, float]) -> ConversationEnds:
     low, high = np.quantile(draws, shares)
     return float(low), float(high)
 

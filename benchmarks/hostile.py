@@ -31,7 +31,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -257,16 +257,16 @@ def _drive(name: str, url: str) -> None:
 
 
 async def _seen(name: str, folder: Path, url: str) -> dict[str, Any]:
-    from streambench.client import Client, Instruments
-    from streambench.clock import take_anchor
-    from streambench.lag import LagSampler
-    from streambench.timers import LoopClock
-    from streambench.transport import Hub
+    from streambench.client.client import Client
+    from streambench.client.instruments import Instruments
+    from streambench.client.loop_lag import LagSampler
+    from streambench.client.transport.socket_hub import SocketHub
+    from streambench.clock import LoopClock, take_anchor
 
     config = _config(name, folder, url)
     clock = LoopClock()
     lag = LagSampler(clock)
-    hub = Hub(clock)
+    hub = SocketHub(clock)
     client = Client(config, {"hub": url}, Instruments(clock, take_anchor(), lag, hub))
     lag.start()
     gc.collect()
@@ -278,7 +278,7 @@ async def _seen(name: str, folder: Path, url: str) -> dict[str, Any]:
         seen = await _attempt(client, config, hostile)
         seen["lag_ns"] = lag.worst(began, time.monotonic_ns()) or 0
         after = await _attempt(client, config, healthy)
-        return {**seen, "after": after["outcome"], "limits": {**config.bounds.model_dump(), "total": TOTAL_S}}
+        return {**seen, "after": after["outcome"], "limits": {**asdict(config.bounds), "total": TOTAL_S}}
     finally:
         lag.stop()
         await client.close()
@@ -287,7 +287,7 @@ async def _seen(name: str, folder: Path, url: str) -> dict[str, Any]:
 
 
 def _config(name: str, folder: Path, url: str) -> Any:
-    from streambench.config import load_config
+    from streambench.config.load import load_config
 
     changes = dict((BY_NAME[name].config or {}) if name in BY_NAME else {})
     hub = {"base_url": url, "api_key": "none", **changes.pop("gateway", {})}
@@ -303,20 +303,20 @@ def _config(name: str, folder: Path, url: str) -> Any:
 
 async def _attempt(client: Any, config: Any, alias: str) -> dict[str, Any]:
     """One request, to its line in the journal."""
-    from streambench.health import judge
-    from streambench.records import Ticket, to_line
+    from streambench.metrics.outcomes import outcome_of
+    from streambench.records.schema import Ticket, to_line
 
     taken = _watch_what_is_taken()
     ticket = Ticket(seq=0, gateway="hub", model=alias, prompt_id=config.suite.prompts[0].id, repeat=0, block=0)
-    armed = await client.arm(ticket)
+    prepared = await client.prepare(ticket)
     began = time.monotonic()
-    await armed.fire(time.monotonic_ns(), 0)
-    record = await armed.record()
+    await prepared.fire(time.monotonic_ns(), 0)
+    record = await prepared.record()
     spent = time.monotonic() - began
     line = to_line(record)
     failure = record.failure
     return {
-        "outcome": " ".join(filter(None, [judge(record), failure.detail if failure else None])),
+        "outcome": " ".join(filter(None, [outcome_of(record), failure.detail if failure else None])),
         "bytes": max(record.body_bytes, *taken),
         "chunks": len(record.timeline.kind),
         "inflated": record.comments * len(COMMENT),
@@ -328,7 +328,7 @@ async def _attempt(client: Any, config: Any, alias: str) -> dict[str, Any]:
 
 def _watch_what_is_taken() -> list[int]:
     """Bytes of the answer at each look that the transport takes at its limits, framing included."""
-    from streambench.transport import Exchange
+    from streambench.client.transport.exchange import Exchange
 
     taken = [0]
     look = getattr(Exchange, "plain_look", Exchange.look)

@@ -30,7 +30,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from streambench.records import AttemptRecord, Usage
+from streambench.records.schema import AttemptRecord, Usage
 
 HOUSE = Path(__file__).resolve().parent.parent
 MS = 1_000_000
@@ -159,7 +159,7 @@ def _made(home: Path, size: int, options: argparse.Namespace) -> Path:
 
 
 def _make(home: Path, requests: int, models: int, chunks: int) -> None:
-    from streambench.results import Journal
+    from streambench.records.journal import Journal
     from streambench.testing import make_end, make_header
 
     names = [f"model-{number:02}" for number in range(models)]
@@ -205,7 +205,7 @@ def _shapes(model: str, place: int, chunks: int, draw: random.Random) -> list[At
 
 
 def _shape(number: int, model: str, place: int, chunks: int, draw: random.Random) -> AttemptRecord:
-    from streambench.records import Failure
+    from streambench.records.schema import Failure
     from streambench.testing import make_record, make_timeline
 
     if draw.random() < FAILED:

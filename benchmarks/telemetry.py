@@ -36,6 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streambench.config.sections import Load
+
 HOUSE = Path(__file__).resolve().parent.parent
 SINK = HOUSE / "tests" / "telemetry" / "small_sink.py"
 DEADLINE_S = 10.0
@@ -73,11 +75,11 @@ CASES = (
 
 def _drive(url: str, protocol: str, spans: int, *, hold_back: bool) -> None:
     from streambench.telemetry.pipeline import open_pipeline
-    from streambench.telemetry.settings import Endpoint, Settings
+    from streambench.telemetry.settings import Endpoint, TelemetrySettings
 
     http = protocol == "http"
     to = Endpoint(url + "/v1/traces" if http else url, "http/protobuf" if http else "grpc", "benchmark", insecure=True)
-    pipeline = open_pipeline(Settings("otlp", traces_to=to), run_id="benchmark", version="0")
+    pipeline = open_pipeline(TelemetrySettings("otlp", traces_to=to), run_id="benchmark", version="0")
     began = time.monotonic()
     worst = 0.0
     for number in range(spans):
@@ -94,7 +96,7 @@ def _drive(url: str, protocol: str, spans: int, *, hold_back: bool) -> None:
 
 def _request(number: int) -> Any:
     """A request's span as a run makes it: some 45 attributes and two events."""
-    from streambench.telemetry.facts import EventFacts, SpanFacts, SpanId
+    from streambench.telemetry.span_model import EventFacts, SpanFacts, SpanId
 
     start_ns = 1_790_000_000_000_000_000 + number * 10_000_000
     texts = {f"streambench.text.{each}": f"a value of {each} and {number}" for each in range(20)}
@@ -117,14 +119,16 @@ def _request(number: int) -> Any:
 
 def _drive_run(url: str | None, seconds: float) -> None:
     """Runs once, with telemetry where there is a URL to send it to, and prints how late the loop was."""
+    from streambench.analysis.run import load
     from streambench.clock import MonotonicClock, process_cpu_ns
-    from streambench.config import load_config
-    from streambench.engines import Job, NoTelemetry, measure
-    from streambench.plan import Lane, Shape, build_plan
-    from streambench.report import Progress
-    from streambench.results import load
-    from streambench.simulator import SimulatorProcess
-    from streambench.trace_ids import new_run_trace
+    from streambench.config.load import load_config
+    from streambench.records.trace_ids import new_run_trace
+    from streambench.report.live import Progress
+    from streambench.runner.job import Job
+    from streambench.runner.local import LocalEngine
+    from streambench.runner.observers import RunTelemetry
+    from streambench.runner.plan import ModelLane, PlanInputs, build_plan
+    from streambench.simulator.process import SimulatorProcess
 
     count = round(RATE * seconds)
     trace = new_run_trace(None, "request", "auto")
@@ -135,18 +139,20 @@ def _drive_run(url: str | None, seconds: float) -> None:
         assert models is not None
         simulator = started.enter_context(SimulatorProcess(models, seed=config.seed))
         prompts = tuple(prompt.id for prompt in config.suite.prompts)
-        shape = Shape((Lane("bench", "sim"),), prompts, count, 2, "constant", RATE)
+        shape = PlanInputs((ModelLane("bench", "sim"),), prompts, count, 2, Load("constant", rate=RATE))
         job = Job(
             config=config,
             plan=build_plan(shape),
             base_urls={"sim": simulator.base_url()},
             simulated=("bench",),
-            watcher=Progress(["bench"], count, MonotonicClock()),
             trace=trace,
-            telemetry=NoTelemetry() if session is None else session.live,
+        )
+        engine = LocalEngine(
+            progress=Progress(["bench"], count, MonotonicClock()),
+            telemetry=RunTelemetry() if session is None else session.live,
         )
         before = process_cpu_ns()
-        measured, sampler = asyncio.run(_sampled(measure(job)))
+        measured, sampler = asyncio.run(_sampled(engine.measure(job)))
         used = process_cpu_ns() - before
         run = load(measured.folder)
         outcome = None if session is None else session.close(run.records, run.end)
@@ -168,8 +174,8 @@ def _drive_run(url: str | None, seconds: float) -> None:
 
 async def _sampled(run: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
     """The run's result, and a sampler like the run's own that looked more often."""
-    from streambench.lag import LagSampler
-    from streambench.timers import LoopClock
+    from streambench.client.loop_lag import LagSampler
+    from streambench.clock import LoopClock
 
     sampler = LagSampler(LoopClock(), LOOK_NS)
     sampler.start()
@@ -180,11 +186,11 @@ async def _sampled(run: Coroutine[Any, Any, Any]) -> tuple[Any, Any]:
 
 
 def _session(url: str, trace: Any) -> Any:
-    from streambench.telemetry.apart import open_session
-    from streambench.telemetry.settings import Endpoint, Settings
+    from streambench.telemetry.child_process import open_session
+    from streambench.telemetry.settings import Endpoint, TelemetrySettings
 
     to = {signal: Endpoint(f"{url}/v1/{signal}", "http/protobuf", "benchmark") for signal in ("traces", "metrics")}
-    return open_session(Settings("otlp", "otlp", to["traces"], to["metrics"]), trace, "0")
+    return open_session(TelemetrySettings("otlp", "otlp", to["traces"], to["metrics"]), trace, "0")
 
 
 def _config(folder: Path, requests: int) -> Path:

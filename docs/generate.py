@@ -1,5 +1,6 @@
 """Writes the pages that come from the code: docs/cli.md from the commands, frames.md from the columns, glossary.md from
-the metrics, health.md from the outcomes and findings, configs/schema.json from the configuration.
+the metrics, health.md from the outcomes and findings, configs/schema.json from the configuration,
+configs/simulated/faulty.yaml from the faults.
 
 python docs/generate.py writes them; with --check it only says which are out of date, and exits 1.
 """
@@ -10,15 +11,17 @@ import sys
 from pathlib import Path
 
 import click
+from faults_file import faulty_models
+from frames_page import frames_markdown
+from glossary_page import glossary_markdown
+from health_page import health_markdown
 
-from streambench.cli import commands
-from streambench.columns import frames_markdown
-from streambench.config import json_schema_text
-from streambench.findings import health_markdown
-from streambench.metrics import glossary_markdown
+from streambench.cli.main import commands
+from streambench.config.json_schema import json_schema_text
 
 DOCS = Path(__file__).resolve().parent
 SCHEMA = "../configs/schema.json"
+FAULTY = "../configs/simulated/faulty.yaml"
 HELP_WIDTH = 100
 
 
@@ -30,6 +33,7 @@ def pages() -> dict[str, str]:
         "glossary.md": glossary_markdown(),
         "health.md": health_markdown(),
         SCHEMA: json_schema_text(),
+        FAULTY: faulty_models(),
     }
 
 

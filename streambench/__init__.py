@@ -1,33 +1,92 @@
-"""streambench: fair, true timings of many models' token streams. `streambench.load(folder)` reads a run."""
+"""streambench: fair, true timings of many models' token streams behind an OpenAI-compatible gateway.
+
+    run = streambench.run("configs/quickstart.yaml")
+    run.leaderboard()
+
+docs/python.md has every call. Names are loaded when they are first used, so that the import itself is instant.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, overload
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from os import PathLike
+    from streambench.analysis.run import Runs
+    from streambench.api.calls import aresume, arun, check, compare, resume, run
+    from streambench.api.comparison import RunComparison
+    from streambench.api.result import RunResult, load
+    from streambench.config.config import Config
+    from streambench.config.load import load_config
+    from streambench.errors import (
+        ConfigError,
+        DiskError,
+        InputError,
+        Problem,
+        ResultsError,
+        SchemaError,
+        SimulatorError,
+        StreambenchError,
+        SuiteError,
+    )
+    from streambench.runner.observers import RunObserver
 
-    from streambench.results import Run, Runs
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DiskError",
+    "InputError",
+    "Problem",
+    "ResultsError",
+    "RunComparison",
+    "RunObserver",
+    "RunResult",
+    "Runs",
+    "SchemaError",
+    "SimulatorError",
+    "StreambenchError",
+    "SuiteError",
+    "__version__",
+    "aresume",
+    "arun",
+    "check",
+    "compare",
+    "load",
+    "load_config",
+    "resume",
+    "run",
+]
+
+_MODULES = {
+    "analysis.run": ("Runs",),
+    "api.calls": ("aresume", "arun", "check", "compare", "resume", "run"),
+    "api.comparison": ("RunComparison",),
+    "api.result": ("RunResult", "load"),
+    "config.load": ("load_config",),
+    "config.config": ("Config",),
+    "runner.observers": ("RunObserver",),
+    "errors": (
+        "ConfigError",
+        "DiskError",
+        "InputError",
+        "Problem",
+        "ResultsError",
+        "SchemaError",
+        "SimulatorError",
+        "StreambenchError",
+        "SuiteError",
+    ),
+}
 
 
-@overload
-def load(folder: str | PathLike[str], /) -> Run: ...
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-@overload
-def load(folder: str | PathLike[str], /, *more: str | PathLike[str]) -> Runs: ...
-
-
-def load(folder: str | PathLike[str], /, *more: str | PathLike[str]) -> Run | Runs:
-    """A run read back from its results folder, or several as one: see `results.Run` and `results.Runs`.
-
-    Both have the pandas frames `attempts`, `requests`, `chunks` and, for one model, `chunks_of(model)`; their columns
-    are in docs/frames.md. Raises ResultsError, SchemaError.
-    """
-    from streambench.results import load as load_run
-    from streambench.results import load_several
-
-    return load_several([str(folder), *map(str, more)]) if more else load_run(str(folder))
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streambench.cli import main
+from streambench.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,12 +1,11 @@
-"""The one door to PyYAML: YAML, JSONL and JSON files become plain data that knows its lines.
+"""Reads YAML, JSONL and JSON files as plain data with line numbers. The only module that imports PyYAML.
 
-On the way: config and suites are read here first; every fault is a Problem with file and line, raised as InputError.
-YAML is read by version 1.2's rules: `no` and `on` are text, `012` is twelve, `1e3` is a number, a date is text.
+Configs and suites are read with it. Every fault is a Problem with file and line, raised as InputError.
+YAML is read by the rules of version 1.2: `no` and `on` are text, `012` is twelve, `1e3` is a number, a date is text.
 """
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import json
 import math
@@ -19,9 +18,10 @@ from typing import Any
 import yaml
 
 from streambench.errors import InputError, Problem
+from streambench.text import escaped, shown
 
 try:
-    from yaml import CSafeLoader as _SafeLoader  # ten times faster, where PyYAML was built with it
+    from yaml import CSafeLoader as _SafeLoader  # ten times faster, if PyYAML was built with it
 except ImportError:
     from yaml import SafeLoader as _SafeLoader  # type: ignore[assignment]
 
@@ -40,7 +40,7 @@ _DURATION = re.compile(
 )
 _UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _MAX_DURATION = 200
-"""Characters."""
+"""The most characters of a duration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Document:
     lines: Mapping[KeyPath, int]
 
     def line(self, path: KeyPath) -> int | None:
-        """The line of a value, or of the nearest one around it; None where only the whole file is known."""
+        """Returns the line of a value, or of the nearest value around it; None if no line is known."""
         while path:
             if path in self.lines:
                 return self.lines[path]
@@ -61,12 +61,12 @@ class Document:
 
 
 def read_yaml(path: Path) -> Document:
-    """A YAML file. Keys are text as written; raises InputError with every problem found."""
+    """Reads a YAML file. Keys are text as written. Raises InputError with every problem found."""
     return parse_yaml(read_text(path), str(path))
 
 
 def read_json(path: Path) -> Document:
-    """A JSON file, without lines. Raises InputError."""
+    """Reads a JSON file; the Document has no lines. Raises InputError."""
     file = str(path)
     try:
         data = _parse_json(read_text(path))
@@ -76,12 +76,15 @@ def read_json(path: Path) -> Document:
 
 
 def read_jsonl(path: Path) -> Document:
-    """A file of one JSON value a line, as a list; blank lines are skipped. Raises InputError with all bad lines."""
+    """Reads a file with one JSON value per line as a list. Blank lines are skipped.
+
+    Raises InputError with a problem for each bad line.
+    """
     file = str(path)
     rows: list[Any] = []
     lines: dict[KeyPath, int] = {}
     problems = []
-    # Not splitlines(): JSON text may hold U+2028 and its like.
+    # splitlines() would also split at U+2028 and others, which JSON text may hold.
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -98,7 +101,7 @@ def read_jsonl(path: Path) -> Document:
 
 
 def value_at(document: Document, path: KeyPath) -> Any:
-    """What the document holds there; the path has to lead somewhere."""
+    """Returns the value at the path. Raises KeyError, IndexError or TypeError if there is none."""
     value: Any = document.data
     for key in path:
         value = value[key]
@@ -106,7 +109,7 @@ def value_at(document: Document, path: KeyPath) -> Any:
 
 
 def parse_yaml(text: str, file: str) -> Document:
-    """YAML text; `file` is the name that problems bear. Raises InputError."""
+    """Parses YAML text; `file` is the file name in problems. Raises InputError."""
     root = _compose(_guard_variables(text), file)
     if root is None:
         raise InputError([Problem("is empty", file=file)])
@@ -118,52 +121,22 @@ def parse_yaml(text: str, file: str) -> Document:
 
 
 def dotted(path: Iterable[str | int]) -> str:
-    """`models.0.params`: a path as messages and `--set` write it."""
-    return ".".join(_printable(str(part)) for part in path)
-
-
-def shown(value: object, limit: int = 60) -> str:
-    """What stood there, in a few words that are safe on a terminal."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case dict():
-            return "a mapping"
-        case list():
-            return "a list"
-        case str():
-            return repr(_cut(value, limit))
-    return _cut(_printable(str(value)), limit)
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean `rate`?` for a mistyped name, or nothing where no known name is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"; did you mean `{close[0]}`?" if close else ""
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "�" for c in text)
+    """Returns a path as messages and `--set` write it: `models.0.params`."""
+    return ".".join(escaped(str(part)) for part in path)
 
 
 # ---- files
 
 
 def read_text(path: Path) -> str:
-    """The file's text; a missing, unreadable, non-UTF-8 or empty one is one clear problem."""
+    """Returns the file's text. Raises InputError if the file is missing, unreadable, not UTF-8 or empty."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise InputError([Problem("is not UTF-8 text", file=str(path), line=line, accepted="UTF-8")]) from None
     except (OSError, ValueError) as error:
-        raise InputError([Problem(_why_unreadable(error), file=_printable(str(path)))]) from None
+        raise InputError([Problem(_why_unreadable(error), file=escaped(str(path)))]) from None
     if not text.strip():
         raise InputError([Problem("is empty", file=str(path))])
     return text
@@ -176,10 +149,10 @@ def _why_unreadable(error: OSError | ValueError) -> str:
         case IsADirectoryError():
             return "is a folder, not a file"
         case PermissionError():
-            return "may not be read (permission denied)"
+            return "cannot be read: permission denied"
         case OSError():
             return f"cannot be read: {error.strerror}"
-    return "is no file name"
+    return "is not a file name"
 
 
 # ---- JSON
@@ -187,7 +160,7 @@ def _why_unreadable(error: OSError | ValueError) -> str:
 
 def _parse_json(text: str) -> Any:
     data = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
-    json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair could be neither sent nor written
+    json.dumps(data, ensure_ascii=False).encode()  # fails on a lone surrogate, which could be neither sent nor written
     return data
 
 
@@ -201,7 +174,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -217,7 +190,7 @@ def _json_problem(error: Exception, file: str, line: int | None = None) -> Probl
             at = line or error.lineno
             return Problem(f"is not JSON: {error.msg} at column {error.colno}", file=file, line=at)
         case UnicodeError():
-            return Problem("holds half a surrogate pair (\\ud800 to \\udfff)", file=file, line=line)
+            return Problem("contains half a surrogate pair (\\ud800 to \\udfff)", file=file, line=line)
         case RecursionError():
             return Problem("is nested too deeply", file=file, line=line)
     return Problem(str(error), file=file, line=line)
@@ -241,7 +214,7 @@ for _kind, _pattern in {
 }.items():
     _Loader.add_implicit_resolver(_TAG + _kind, re.compile(rf"(?:{_pattern})\Z"), None)
 
-# `{api_key: ${NAME}}`: to YAML the inner braces are a mapping. While it parses, `${NAME}` stands in other characters.
+# In `{api_key: ${NAME}}` YAML would read the inner braces as a mapping, so `${NAME}` is replaced while it is parsed.
 _VARIABLE = re.compile(r"\$\{([^{}\s'\",\[\]]*)\}")
 _GUARDED = re.compile("\ue000\ue001([^\ue000\ue001\ue002]*)\ue002")
 
@@ -265,14 +238,14 @@ def _compose(text: str, file: str) -> yaml.Node | None:
 
 
 def _control_problem(text: str, file: str) -> Problem:
-    """Its line is found here, because the two loaders count positions differently (bytes, characters)."""
+    """Finds the line itself, because PyYAML's two loaders count positions differently (bytes, characters)."""
     bad = yaml.reader.Reader.NON_PRINTABLE.search(text)
     line = text.count("\n", 0, bad.start()) + 1 if bad else None
-    return Problem("holds a control character", file=file, line=line, accepted="printable text")
+    return Problem("contains a control character", file=file, line=line, accepted="printable text")
 
 
 def _check_depth(text: str, file: str) -> None:
-    """Before the nodes are built, because the C loader recurses without a bound and would end the process."""
+    """Raises InputError if nested too deeply. Runs before nodes are built: the C loader recurses until it crashes."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -288,11 +261,11 @@ def _too_deep(file: str, line: int) -> Problem:
 
 
 _HINTS = {
-    "mapping values are not allowed": 'put text that holds ": " in quotes',
+    "mapping values are not allowed": 'put text that contains ": " in quotes',
     "cannot start any token": "indent with spaces, not tabs; put text that begins with @, ` or % in quotes",
-    "another document": "one document a file, without ---",
-    "',' or '}'": "close every {; put text that holds { } [ ] or , in quotes",
-    "',' or ']'": "close every [; put text that holds { } [ ] or , in quotes",
+    "another document": "one document per file, without ---",
+    "',' or '}'": "close every {; put text that contains { } [ ] or , in quotes",
+    "',' or ']'": "close every [; put text that contains { } [ ] or , in quotes",
 }
 
 
@@ -300,7 +273,7 @@ def _yaml_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     why = _unguard(", ".join(part for part in (error.context, error.problem) if part))
     if mark and error.context_mark and error.context_mark.line != mark.line:
-        why = f"{why} (begun in line {error.context_mark.line + 1})"
+        why = f"{why} (started in line {error.context_mark.line + 1})"
     hint = next((hint for sign, hint in _HINTS.items() if sign in why), None)
     return Problem(f"is not YAML: {why}", file=file, line=mark.line + 1 if mark else None, accepted=hint)
 
@@ -309,7 +282,7 @@ def _yaml_problem(error: yaml.MarkedYAMLError, file: str) -> Problem:
 
 
 class _Builder:
-    """Turns nodes into plain data, gathering lines and problems. Every alias is built anew, so nothing is shared."""
+    """Turns nodes into plain data and collects lines and problems. Each alias gets a copy, so no values are shared."""
 
     def __init__(self, file: str) -> None:
         self.lines: dict[KeyPath, int] = {}
@@ -334,7 +307,7 @@ class _Builder:
         self._aliased += id(node) in self._built
         self._built.add(id(node))
         if self._aliased > MAX_ALIASED:
-            problem = Problem("aliases (*name) grow into too many values", accepted=f"up to {MAX_ALIASED} values")
+            problem = Problem("aliases (*name) expand to too many values", accepted=f"up to {MAX_ALIASED} values")
             raise InputError([replace(problem, file=self._file, line=_line(node))])
 
     def _refuse(self, message: str, node: yaml.Node, path: KeyPath, accepted: str | None = None) -> None:
@@ -366,7 +339,7 @@ class _Builder:
         own[key] = self.build(value, (*path, key))
 
     def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Any]:
-        """What `<<: *name` or `<<: [*one, *two]` brings in; an earlier one wins."""
+        """Returns the mapping that `<<: *name` or `<<: [*one, *two]` merges in; an earlier source wins."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         merged: dict[str, Any] = {}
         for source in sources:
@@ -391,18 +364,18 @@ class _Builder:
             return read(text)
         except ValueError:
             kind = node.tag.removeprefix(_TAG)
-            return self._refuse(f"cannot be read as {kind}", node, path, "a number in reach; put text in quotes")
+            return self._refuse(f"cannot be read as {kind}", node, path, "a number in range, or text in quotes")
 
     def _refuse_tag(self, node: yaml.Node, kind: str, path: KeyPath) -> None:
         if node.tag != _TAG + kind:
-            self._refuse("tags (!name) are not used here", node, path, "plain values")
+            self._refuse("tags (!name) are not supported", node, path, "plain values")
 
     def _text(self, node: yaml.Node, path: KeyPath) -> str:
         text = _unguard(str(node.value))
         try:
             return _join_surrogates(text)
         except UnicodeError:
-            self._refuse("holds half a surrogate pair (\\ud800 to \\udfff)", node, path)
+            self._refuse("contains half a surrogate pair (\\ud800 to \\udfff)", node, path)
             return ""
 
 
@@ -415,14 +388,17 @@ def _is_merge(pair: tuple[yaml.Node, yaml.Node]) -> bool:
 
 
 def _join_surrogates(text: str) -> str:
-    """JSON writes one character as two escapes, which PyYAML leaves in two halves. Raises UnicodeError for one half."""
+    """Joins surrogate pairs: JSON writes one character as two escapes, and PyYAML keeps them apart.
+
+    Raises UnicodeError for a lone surrogate.
+    """
     if not any("\ud800" <= c <= "\udfff" for c in text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
 
 
 def _whole(text: str) -> int:
-    if len(text) > _MAX_DIGITS:  # Python itself will not print longer ones
+    if len(text) > _MAX_DIGITS:  # Python by default refuses to print an int of more than 4,300 digits
         raise ValueError("too many digits")
     return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
 
@@ -438,7 +414,7 @@ _SCALARS: Mapping[str, Callable[[str], Any]] = {
 
 
 def duration_s(text: str) -> float | None:
-    """Seconds of `10m`, `90s`, `1h30m`, `500ms`; None for any other text."""
+    """Returns the seconds of a duration such as `10m`, `90s`, `1h30m`, `500ms`; None for any other text."""
     match = _DURATION.fullmatch(text.strip()) if len(text) <= _MAX_DURATION else None
     if match is None:
         return None

@@ -1,15 +1,15 @@
-"""The exception tree. A failed request is data, never one of these; these end a command.
+"""The exception tree. These exceptions end a command; a failed request is recorded as data and raises none of them.
 
-    StreambenchError              exit code 1 unless said otherwise
-    ├── InputError                exit code 2: what the user gave cannot be used; holds every Problem found
+    StreambenchError              exit code 1 unless a subclass sets another
+    ├── InputError                exit code 2: the user's input cannot be used; holds every Problem found
     │   ├── ConfigError           the YAML file, a --set override, or the environment
     │   └── SuiteError            a prompt suite
-    ├── ResultsError              exit code 2: a folder that is no run, or cannot be written
-    │   └── SchemaError           written by a newer streambench than this one
+    ├── ResultsError              exit code 2: a folder that does not hold a run, or cannot be written
+    │   └── SchemaError           the run was written by a newer streambench
     ├── DiskError                 exit code 3: the journal could not be appended to (disk full, folder gone)
     └── SimulatorError            exit code 2: the embedded gateway did not start
 
-The command turns them into lines on stderr; a traceback is always a fault of ours.
+The command line prints them as lines on stderr. A traceback is always a bug in streambench.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with the input, told so that it can be mended without reading the code.
+    """One fault in the input, with what a user needs to correct it.
 
-    `where` is the key (`load.concurrency`), with `line` counted from 1 where known; `found` is what stood there and
-    `accepted` what may stand there instead.
+    `where` is the key (`load.concurrency`). `line` counts from 1; None if it is unknown. `found` is the value given,
+    `accepted` describes the values allowed.
     """
 
     message: str
@@ -43,13 +43,13 @@ class Problem:
 
 
 class StreambenchError(Exception):
-    """Anything streambench raises on purpose."""
+    """Base class of every exception that streambench raises on purpose."""
 
     exit_code = 1
 
 
 class InputError(StreambenchError):
-    """What the user gave cannot be used; `problems` lists everything found, not only the first."""
+    """The user's input cannot be used. `problems` lists every fault found, not only the first."""
 
     exit_code = 2
 
@@ -59,25 +59,25 @@ class InputError(StreambenchError):
 
 
 class ConfigError(InputError):
-    """The configuration file, an override or the environment."""
+    """The configuration file, an override or an environment variable cannot be used."""
 
 
 class SuiteError(InputError):
-    """A prompt suite."""
+    """A prompt suite cannot be used."""
 
 
 class ResultsError(StreambenchError):
-    """A results folder that cannot be read or made."""
+    """A results folder cannot be read or created."""
 
     exit_code = 2
 
 
 class SchemaError(ResultsError):
-    """A results folder written by a newer streambench."""
+    """The results folder was written by a newer streambench."""
 
 
 class DiskError(StreambenchError):
-    """The journal could not be appended to; what it holds already is safe."""
+    """The journal could not be appended to; records already written are kept."""
 
     exit_code = 3
 

@@ -1,15 +1,17 @@
-"""Public helpers for tests of streambench and of what is built on it: records, headers and ends from a few words."""
+"""Public helpers for tests: a fake clock, and records, headers, run ends and runs with default values."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
-from streambench.records import (
+from streambench.analysis.run import Run
+from streambench.records.schema import (
     GENERATED,
     SCHEMA,
     AttemptRecord,
@@ -28,13 +30,13 @@ MS = 1_000_000
 # --- clocks -----------------------------------------------------------------------------------------------------------
 
 SETTLED_TURNS = 50
-"""Turns of the event loop in a row without other work, after which it counts as settled."""
+"""Consecutive turns of the event loop without other work, after which `FakeClock` treats it as idle."""
 
 
 class FakeClock:
-    """A `clock.Clock` on which nothing waits: whenever the event loop has settled, it jumps to its earliest sleeper.
+    """A `clock.Clock` without real waiting: when the event loop is idle, it jumps to its earliest sleeper.
 
-    It sees tasks and callbacks, not sockets or threads. Where those are waited for, say `autojump=False` and move the
+    It sees tasks and callbacks, not sockets or threads. If a test waits for those, pass `autojump=False` and move the
     clock with `jump_to`.
     """
 
@@ -62,7 +64,7 @@ class FakeClock:
         await future
 
     def jump_to(self, when_ns: int) -> None:
-        """Moves on to the instant, never back, and wakes the sleepers whose time has come."""
+        """Moves the clock forward to the instant (never back) and wakes the sleepers that are due."""
         self._now_ns = max(self._now_ns, when_ns)
         while self._sleepers and self._sleepers[0][0] <= self._now_ns:
             _, _, future = heapq.heappop(self._sleepers)
@@ -70,13 +72,13 @@ class FakeClock:
                 future.set_result(None)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Comes back every turn while anyone sleeps."""
-        while self._sleepers and self._sleepers[0][2].done():  # cancelled: no instant to jump to
+        """Runs on every turn of the loop while there are sleepers."""
+        while self._sleepers and self._sleepers[0][2].done():  # cancelled sleepers
             heapq.heappop(self._sleepers)
         if not self._sleepers:
             self._watched = None
             return
-        busy = getattr(loop, "_ready", ())  # callbacks that wait for their turn; other loops than asyncio's don't tell
+        busy = getattr(loop, "_ready", ())  # callbacks that are due; only asyncio's own loop has this
         self._quiet_turns = 0 if busy else self._quiet_turns + 1
         if self._quiet_turns >= SETTLED_TURNS:
             self._quiet_turns = 0
@@ -90,7 +92,10 @@ class FakeClock:
 def make_timeline(
     kinds: str, at_ms: Sequence[float], reads: Sequence[int] | None = None, chars: Sequence[int] | None = None
 ) -> ChunkTimeline:
-    """A timeline from one letter of `records.KINDS` and one arrival per chunk; by default each came in its own read."""
+    """Returns a timeline from one letter of `records.schema.KINDS` and one arrival (ms) per chunk.
+
+    By default each chunk came in its own read, and each generated chunk has 4 characters.
+    """
     return ChunkTimeline(
         offset_ns=tuple(round(at * MS) for at in at_ms),
         kind=kinds,
@@ -110,7 +115,10 @@ def make_record(
     reads: Sequence[int] | None = None,
     **changes: Any,
 ) -> AttemptRecord:
-    """An `ok` attempt, unless `changes` (fields of AttemptRecord) say otherwise: TTFT 100 ms, two gaps of 20 ms."""
+    """Returns a record with its fields replaced by `changes`.
+
+    By default it is an `ok` attempt with a TTFT of 100 ms and two gaps of 20 ms.
+    """
     ticket = Ticket(seq=seq, gateway="demo", model=model, prompt_id=f"p{seq}", repeat=0, block=seq, phase=phase)
     timeline = make_timeline(kinds, at_ms, reads)
     last_ns = max(timeline.offset_ns, default=90 * MS)
@@ -145,7 +153,7 @@ def make_record(
 
 
 def make_header(*models: str | Mapping[str, Any], **changes: Any) -> RunHeader:
-    """A header whose config names these models, by alias or as entries of a resolved config."""
+    """Returns a header whose config has these models, given as aliases or as entries of a resolved config."""
     entries = [{"model": model, "alias": model} if isinstance(model, str) else dict(model) for model in models]
     header = RunHeader(
         schema=SCHEMA,
@@ -165,7 +173,7 @@ def make_header(*models: str | Mapping[str, Any], **changes: Any) -> RunHeader:
 
 
 def make_end(**changes: Any) -> RunEnd:
-    """The end of a complete run whose measured phase took 10 s."""
+    """Returns the end of a complete run whose measured phase took 10 s, with its fields replaced by `changes`."""
     end = RunEnd(
         status="complete",
         ended_at_ns=12_000 * MS,
@@ -176,3 +184,13 @@ def make_end(**changes: Any) -> RunEnd:
         clock_error_ns=50,
     )
     return replace(end, **changes)
+
+
+def run_of(records: Iterable[AttemptRecord], header: RunHeader | None = None, *, name: str = "run", **end: Any) -> Run:
+    """Returns a complete run in memory, as `streambench.load` would return it from a folder called `name`.
+
+    By default its header has the models of the records. `end` replaces fields of its end.
+    """
+    kept = tuple(records)
+    models = dict.fromkeys(record.ticket.model for record in kept)
+    return Run(Path(name), header or make_header(*models), kept, make_end(**end), ())

@@ -8,10 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from home import ROOT
 
-from streambench.config import load_config
+from streambench.config.load import load_config
+from streambench.metrics.findings import FINDINGS, THRESHOLDS
+from streambench.metrics.outcomes import OUTCOMES
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = ROOT / "docs"
 README = (DOCS.parent / "README.md").read_text("utf-8")
 PAGES = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
 
@@ -20,6 +23,12 @@ PAGES = runpy.run_path(str(DOCS / "generate.py"))["pages"]()
 def test_generated_page_is_current(name: str) -> None:
     """`make docs` would change nothing."""
     assert (DOCS / name).read_text("utf-8") == PAGES[name]
+
+
+def test_the_health_page_has_every_row() -> None:
+    """It lists all outcomes, findings and thresholds."""
+    page = PAGES["health.md"]
+    assert all(f"| `{name}` |" in page for name in (*OUTCOMES, *FINDINGS, *THRESHOLDS))
 
 
 def test_the_readmes_two_lines_are_a_config(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`streambench check`: do a run's assertions hold, and is it good enough to quote?"""
+"""`streambench check`: evaluates the assertions of runs and prints warnings about their quality."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import gate
-from streambench.cli.places import RESULTS
+from streambench.api.run_assertions import read_assertions, stored_assertions
+from streambench.cli import assertion_options
+from streambench.cli import output as out
+from streambench.cli.arguments import RESULTS
 
 if TYPE_CHECKING:
-    from streambench.assertions import Assertion
-    from streambench.results import Run
-    from streambench.verdicts import Doubt, Judged
+    from streambench.analysis.check import AssertionResult
+    from streambench.analysis.run import Run
+    from streambench.analysis.run_quality import QualityWarning
+    from streambench.metrics.assertions import Assertion
 
 
 @click.command()
 @RESULTS
 @click.option(
-    "--baseline", metavar="DIR", type=click.Path(path_type=Path), help="The run that percentages are counted from."
+    "--baseline", metavar="DIR", type=click.Path(path_type=Path), help="The run that percentage limits refer to."
 )
 @click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal")
-@gate.options
+@assertion_options.options
 def check(
     results: tuple[Path, ...],
     baseline: Path | None,
@@ -32,63 +35,73 @@ def check(
     undecided: str | None,
     junit: Path | None,
 ) -> int:
-    """Try assertions on runs, and list doubts about quoting them.
+    """Evaluate assertions on runs, and warn about poor data.
 
-    Without --assert those of the run's own config are tried. What speaks against quoting a run (too few samples, drift,
-    client lag, saturation, caches, uneven failures) is told with its numbers; it changes no exit code.
+    Without --assert, the assertions of each run's own config are evaluated. The warnings name reasons not to quote a
+    run (too few samples, drift, client lag, saturation, caches, uneven failures) with their numbers. They do not
+    change the exit code.
 
-    Exit codes: 0 all held; 1 an assertion failed, or every request of a model; 2 bad input; 3 the run is incomplete; 4
-    the sample cannot decide.
+    Exit codes: 0 all assertions held; 1 an assertion failed, or every request of a model failed; 2 bad input; 3 a run
+    is incomplete; 4 an assertion cannot be decided, as the sample is too small.
     """
-    assertions = gate.read_assertions(asserted)
-    runs = gate.load_runs(results)
-    before = gate.load_runs([baseline])[0] if baseline is not None else None
-    found = [(run, _judge(run, assertions, before), _doubts(run)) for run in runs]
+    assertions = read_assertions(asserted, "--assert")
+    runs = out.load_runs(results)
+    before = out.load_runs([baseline])[0] if baseline is not None else None
+    found = [(run, _judge(run, assertions, before), _quality_warnings(run)) for run in runs]
     _show(found, form)
     judged = [each for _, one, _ in found for each in one]
-    gate.tell("\n".join(_markdown(*each) for each in found), judged, runs[0].path.name, junit)
-    return gate.code_of_runs(runs) or gate.code_of(judged, undecided)
+    assertion_options.tell("\n".join(_markdown(*each) for each in found), judged, runs[0].path.name, junit)
+    return assertion_options.code_of_runs(runs) or assertion_options.code_of(judged, undecided)
 
 
-def _judge(run: Run, assertions: list[Assertion], baseline: Run | None) -> list[Judged]:
-    from streambench.verdicts import decide_all
+def _judge(run: Run, assertions: list[Assertion], baseline: Run | None) -> list[AssertionResult]:
+    from streambench.analysis.check import check_assertions
 
-    stored, path = gate.stored_assertions(run) if not assertions or baseline is None else ([], None)
+    stored, path = stored_assertions(run) if not assertions or baseline is None else ([], None)
     if baseline is None and path is not None:
-        baseline = gate.load_runs([Path(path)])[0]
-    return decide_all(run, assertions or stored, baseline)
+        baseline = out.load_runs([Path(path)])[0]
+    return check_assertions(run, assertions or stored, baseline)
 
 
-def _doubts(run: Run) -> list[Doubt]:
-    from streambench.verdicts import doubts
+def _quality_warnings(run: Run) -> list[QualityWarning]:
+    from streambench.analysis.run_quality import quality_warnings
 
-    return doubts(run)
+    return quality_warnings(run)
 
 
-def _markdown(run: Run, judged: Sequence[Judged], doubts: Sequence[Doubt]) -> str:
-    from streambench.report import doubts_markdown, markdown_text, verdict_markdown
+def _markdown(run: Run, judged: Sequence[AssertionResult], quality_warnings: Sequence[QualityWarning]) -> str:
+    from streambench.report.assertions import assertions_markdown, warnings_markdown
+    from streambench.text import for_markdown
 
-    parts = [f"## {markdown_text(run.path.name)}\n", verdict_markdown(judged), doubts_markdown(doubts)]
+    parts = [f"## {for_markdown(run.path.name)}\n", assertions_markdown(judged), warnings_markdown(quality_warnings)]
     return "\n".join(part for part in parts if part)
 
 
-def _show(found: Sequence[tuple[Run, Sequence[Judged], Sequence[Doubt]]], form: str) -> None:
+def _show(found: Sequence[tuple[Run, Sequence[AssertionResult], Sequence[QualityWarning]]], form: str) -> None:
     import json
     from dataclasses import asdict
 
-    from streambench.report import doubts_terminal, verdict_plain, verdict_terminal
-    from streambench.words import inert
+    from streambench.report.assertions import assertions_plain, assertions_terminal, warnings_terminal
+    from streambench.text import for_terminal
 
     if form == "json":
         plain = [
-            {"run": run.path.name, "assertions": verdict_plain(judged), "doubts": [asdict(one) for one in doubts]}
-            for run, judged, doubts in found
+            {
+                "run": run.path.name,
+                "assertions": assertions_plain(judged),
+                "doubts": [asdict(one) for one in quality_warnings],
+            }
+            for run, judged, quality_warnings in found
         ]
-        gate.say(json.dumps({"schema": 1, "runs": plain}, indent=2))
+        out.say(json.dumps({"schema": 1, "runs": plain}, indent=2))
         return
-    for run, judged, doubts in found:
+    for run, judged, quality_warnings in found:
         if form == "markdown":
-            gate.say(_markdown(run, judged, doubts))
+            out.say(_markdown(run, judged, quality_warnings))
             continue
-        parts = [inert(run.path.name), verdict_terminal(judged, gate.width()), doubts_terminal(doubts, gate.width())]
-        gate.say("\n".join(part for part in parts if part))
+        parts = [
+            for_terminal(run.path.name),
+            assertions_terminal(judged, out.width()),
+            warnings_terminal(quality_warnings, out.width()),
+        ]
+        out.say("\n".join(part for part in parts if part))

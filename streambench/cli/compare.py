@@ -1,4 +1,4 @@
-"""`streambench compare`: what changed between runs, and whether that is allowed."""
+"""`streambench compare`: shows what changed between runs, and evaluates assertions on the changes."""
 
 from __future__ import annotations
 
@@ -8,23 +8,28 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import gate
-from streambench.cli.places import RUN
+from streambench.api.run_assertions import read_assertions, stored_assertions
+from streambench.cli import assertion_options
+from streambench.cli import output as out
+from streambench.cli.arguments import RUN
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from streambench.assertions import Assertion
-    from streambench.results import Run
-    from streambench.verdicts import Judged, RunsCompared
+    from streambench.analysis.check import AssertionResult
+    from streambench.analysis.compare import RunsCompared
+    from streambench.analysis.run import Run
+    from streambench.metrics.assertions import Assertion
 
 
 @click.command()
 @click.argument("base", type=RUN)
 @click.argument("new", nargs=-1, required=True, type=RUN)
 @click.option("--format", "form", type=click.Choice(["terminal", "markdown", "json"]), default="terminal")
-@click.option("--force", is_flag=True, help="Compare runs that are not alike; the output says how they differ.")
-@gate.html
-@gate.options
+@click.option(
+    "--force", is_flag=True, help="Compare runs that did not measure the same; the output says how they differ."
+)
+@out.html
+@assertion_options.options
 def compare(
     base: Path,
     new: tuple[Path, ...],
@@ -36,44 +41,46 @@ def compare(
     *,
     force: bool,
 ) -> int:
-    """Compare runs with the run BASE: what changed, and how surely.
+    """Compare runs with the run BASE, with 95 % intervals.
 
-    Model by model, paired by prompt. A percentage in an assertion is how much worse than BASE a model may be, with its
-    95 % interval: 'ttft_p50: < 10%'. Without --assert those of each NEW's own config hold.
+    Each model is compared with itself, paired by prompt. A percentage in an assertion is the limit for how much worse
+    than BASE a model may be: 'ttft_p50: < 10%'. Its 95 % interval decides. Without --assert, the assertions of each
+    NEW run's own config are evaluated.
 
-    Exit codes: 0 all held; 1 an assertion failed, or every request of a model of NEW; 2 bad input, or runs that are not
-    alike; 3 a run is incomplete; 4 the sample cannot decide.
+    Exit codes: 0 all assertions held; 1 an assertion failed, or every request of a model of NEW failed; 2 bad input, or
+    the runs did not measure the same; 3 a run is incomplete; 4 an assertion cannot be decided, as the sample is too
+    small.
     """
-    from streambench.report import compared_html
-    from streambench.verdicts import compare_runs
+    from streambench.analysis.compare import compare_runs
+    from streambench.report.runs_page import compared_html
 
-    assertions = gate.read_assertions(asserted)
-    first, *others = gate.load_runs([base, *new])
+    assertions = read_assertions(asserted, "--assert")
+    first, *others = out.load_runs([base, *new])
     compared = [compare_runs(first, other) for other in others]
     if not force:
         _refuse_unlike(compared)
     judged = [_judge(first, other, assertions, force=force) for other in others]
     _show(compared, judged, form)
-    gate.page(html, lambda: compared_html(compared, judged))
+    out.page(html, lambda: compared_html(compared, judged))
     flat = [each for one in judged for each in one]
-    gate.tell("\n".join(map(_markdown, compared, judged)), flat, f"compare {base.name}", junit)
+    assertion_options.tell("\n".join(map(_markdown, compared, judged)), flat, f"compare {base.name}", junit)
     if any(each.incomplete for each in compared):
-        return gate.INCOMPLETE
-    return gate.code_of_runs(others) or gate.code_of(flat, undecided)
+        return assertion_options.INCOMPLETE
+    return assertion_options.code_of_runs(others) or assertion_options.code_of(flat, undecided)
 
 
-def _judge(base: Run, new: Run, assertions: list[Assertion], *, force: bool) -> list[Judged]:
-    from streambench.verdicts import decide_all
+def _judge(base: Run, new: Run, assertions: list[Assertion], *, force: bool) -> list[AssertionResult]:
+    from streambench.analysis.check import check_assertions
 
-    return decide_all(new, assertions or gate.stored_assertions(new)[0], base, unlike_too=force)
+    return check_assertions(new, assertions or stored_assertions(new)[0], base, unlike_too=force)
 
 
 def _refuse_unlike(compared: Sequence[RunsCompared]) -> None:
-    from streambench.documents import shown
+    from streambench.text import shown
 
     problems = [
         Problem(
-            "is not the same, so these runs cannot be compared (--force does it anyway)",
+            "differs, so these runs cannot be compared (--force compares them anyway)",
             each.new,
             where=difference.field,
             found="nothing" if difference.new in (None, {}, [], "") else shown(difference.new),
@@ -86,28 +93,30 @@ def _refuse_unlike(compared: Sequence[RunsCompared]) -> None:
         raise InputError(problems)
 
 
-def _markdown(compared: RunsCompared, judged: Sequence[Judged]) -> str:
-    from streambench.report import compared_markdown, verdict_markdown
+def _markdown(compared: RunsCompared, judged: Sequence[AssertionResult]) -> str:
+    from streambench.report.assertions import assertions_markdown
+    from streambench.report.comparison import compared_markdown
 
-    return f"{compared_markdown(compared)}\n{verdict_markdown(judged)}"
+    return f"{compared_markdown(compared)}\n{assertions_markdown(judged)}"
 
 
-def _show(compared: Sequence[RunsCompared], judged: Sequence[Sequence[Judged]], form: str) -> None:
+def _show(compared: Sequence[RunsCompared], judged: Sequence[Sequence[AssertionResult]], form: str) -> None:
     import json
 
-    from streambench.report import compared_plain, compared_terminal, verdict_plain, verdict_terminal
+    from streambench.report.assertions import assertions_plain, assertions_terminal
+    from streambench.report.comparison import compared_plain, compared_terminal
 
     if form == "json":
         plain = [
-            compared_plain(each) | {"assertions": verdict_plain(one)}
+            compared_plain(each) | {"assertions": assertions_plain(one)}
             for each, one in zip(compared, judged, strict=True)
         ]
-        gate.say(json.dumps({"comparisons": plain}, indent=2))
+        out.say(json.dumps({"comparisons": plain}, indent=2))
         return
     for each, one in zip(compared, judged, strict=True):
         if form == "markdown":
-            gate.say(_markdown(each, one))
+            out.say(_markdown(each, one))
         else:
-            gate.say(compared_terminal(each, gate.width()))
+            out.say(compared_terminal(each, out.width()))
             if one:
-                gate.say("\n" + verdict_terminal(one, gate.width()))
+                out.say("\n" + assertions_terminal(one, out.width()))

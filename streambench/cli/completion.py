@@ -1,4 +1,4 @@
-"""`streambench completion`: what a shell needs to complete commands, options, config files and runs."""
+"""`streambench completion`: prints the shell script that completes commands, options, config files and runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _VARIABLE = "_STREAMBENCH_COMPLETE"
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script by which your shell completes commands.
+    """Print the script for shell completion.
 
-    Options, config files and the folders of runs too.
+    It completes commands, options, config files and run folders.
 
     \b
     bash: streambench completion bash >> ~/.bashrc
@@ -23,8 +23,8 @@ def completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.ClickException(f"{shell} is not known to click")
-    # The source is a template: bash's own class would start bash to look at its version.
+        raise click.ClickException(f"click does not support {shell}")
+    # fills in the class's template directly, as click's class for bash would start bash to read its version
     name = "_streambench_completion"
     values = {"complete_func": name, "complete_var": _VARIABLE, "prog_name": "streambench"}
     click.echo(kind.source_template % values)

@@ -1,4 +1,4 @@
-"""`streambench config`: the configuration's JSON Schema, and what a config comes to."""
+"""`streambench config`: prints the JSON Schema of config files, or a config with all defaults filled in."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import click
 
-from streambench.cli.places import CONFIG, OVERRIDES
+from streambench.cli.arguments import CONFIG, OVERRIDES
 
 
 @click.group()
 def config() -> None:
-    """The configuration: its JSON Schema, and what a file comes to."""
+    """Print the JSON Schema of config files, or a config with its defaults."""
 
 
 @config.command()
 def schema() -> None:
-    """Print the JSON Schema of config files, by which editors complete and check them.
+    """Print the JSON Schema of config files, for editors.
 
-    A first line `# yaml-language-server: $schema=schema.json` names it to them.
+    Editors use it to complete and check a config whose first line is `# yaml-language-server: $schema=schema.json`.
     """
-    from streambench.config import json_schema_text
+    from streambench.config.json_schema import json_schema_text
 
     click.echo(json_schema_text(), nl=False)
 
@@ -29,9 +29,12 @@ def schema() -> None:
 @click.argument("config_file", metavar="CONFIG", type=CONFIG)
 @OVERRIDES
 def show(config_file: Path, overrides: tuple[str, ...]) -> None:
-    """Print what CONFIG comes to, all defaults filled in and keys masked, as JSON. Globs are shown as they are."""
+    """Print CONFIG as JSON, with all defaults.
+
+    API keys are masked. Globs are not expanded.
+    """
     import json
 
-    from streambench.config import load_config
+    from streambench.config.load import load_config
 
     click.echo(json.dumps(load_config(config_file, overrides).masked(), indent=2, default=str))

@@ -1,4 +1,4 @@
-"""`streambench export`: a run that is over, sent or written in another form."""
+"""`streambench export`: writes the tables of recorded runs as files, or sends their spans to a collector."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from streambench.cli import gate
-from streambench.cli.places import RESULTS
+from streambench.cli import output as out
+from streambench.cli.arguments import RESULTS
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from streambench.config import Telemetry
-    from streambench.forms import Form, Table
-    from streambench.telemetry import Settings
+    from streambench.analysis.table_files import FileFormat, Table
+    from streambench.config.schema import Telemetry
+    from streambench.telemetry.settings import TelemetrySettings
 
 NOT_DELIVERED = 1
 LONGEST_S = 300.0
@@ -29,29 +29,37 @@ LONGEST_S = 300.0
     "form",
     type=click.Choice(["otlp", "parquet", "csv", "jsonl", "json"]),
     required=True,
-    help="otlp: its spans, to a collector. The others: its tables, as files.",
+    help="otlp sends the spans to a collector; the other formats write the tables as files.",
 )
 @click.option(
     "--table",
     "tables",
     multiple=True,
     type=click.Choice(["attempts", "requests", "chunks"]),
-    help="Which tables; may be given often. By default all as Parquet, else all but chunks, which are many.",
+    help="The table to write; may be repeated. Default: all for parquet, else all but chunks, which are many.",
 )
 @click.option(
-    "--output", metavar="DIR", type=click.Path(path_type=Path), help="Where files go; by default the run's own folder."
+    "--output", metavar="DIR", type=click.Path(path_type=Path), help="Folder for the files; default: the run's folder."
 )
 @click.option(
-    "--endpoint", "--otlp-endpoint", metavar="URL", help="Where to, instead of what the environment or the config says."
+    "--endpoint",
+    "--otlp-endpoint",
+    metavar="URL",
+    help="The collector's URL; overrides the environment and the config.",
 )
 @click.option(
     "--config",
     "config_file",
     metavar="CONFIG",
     type=click.Path(path_type=Path),
-    help="Take `telemetry:` from this file, such as its headers; by default the run's own config, if it is there.",
+    help="Config whose `telemetry:` is used, such as its headers; default: the run's own config, if it still exists.",
 )
-@click.option("--deadline", type=click.FloatRange(min=1), default=LONGEST_S, help="Seconds for all of it, at most.")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(min=1),
+    default=LONGEST_S,
+    help="Maximum seconds for sending the spans of one run.",
+)
 def export(
     results: tuple[Path, ...],
     form: str,
@@ -63,12 +71,12 @@ def export(
 ) -> int:
     """Write the tables of runs as files, or send their spans.
 
-    The columns are in docs/frames.md; unknown is empty or null, warm-up is marked. Of several runs the files go to
-    --output. Text in CSV that a spreadsheet would run as a formula is made inert.
+    docs/frames.md describes the columns. Unknown values are empty or null; warm-up requests are marked. Several runs
+    need --output. In CSV, text that a spreadsheet would run as a formula is escaped.
 
-    Spans go out as they did live or would have. They have the ids that the run gave them: sending them twice doubles
-    nothing in a backend that goes by ids. Metrics are not sent, as their points would count twice. All of it also of a
-    run that was killed, or still goes on.
+    The spans are those that the run sent or would have sent live, with the same ids, so a backend that identifies spans
+    by id does not store them twice. Metrics are not sent, as they would be counted twice. A run that was killed or is
+    still running can be exported too.
     """
     if form == "otlp":
         return max(_send(run, endpoint, config_file, deadline) for run in results)
@@ -76,16 +84,16 @@ def export(
 
 
 def _write(results: Sequence[Path], form: str, tables: Sequence[str], output: Path | None) -> int:
-    from streambench.forms import write_tables
-    from streambench.results import load_several
+    from streambench.analysis.run import load_several
+    from streambench.analysis.table_files import write_tables
 
     if output is None and len(results) > 1:
         raise InputError([Problem("is required for several runs", where="--output", accepted="a folder")])
     runs = load_several(results)
     for run in runs.runs:
-        gate.warn(run, f"{run.path.name}: ")
+        out.warn(run, f"{run.path.name}: ")
     wanted = tables or (("attempts", "requests", "chunks") if form == "parquet" else ("attempts", "requests"))
-    for path in write_tables(runs, output or results[0], cast("Form", form), cast("list[Table]", list(wanted))):
+    for path in write_tables(runs, output or results[0], cast("FileFormat", form), cast("list[Table]", list(wanted))):
         click.echo(path)
     return 0
 
@@ -93,40 +101,45 @@ def _write(results: Sequence[Path], form: str, tables: Sequence[str], output: Pa
 def _send(results: Path, endpoint: str | None, config_file: Path | None, deadline: float) -> int:
     from dataclasses import replace
 
-    from streambench.cli import telemetry
-    from streambench.results import load
-    from streambench.telemetry import send
+    from streambench.analysis.run import load
+    from streambench.cli import telemetry_options
+    from streambench.telemetry.prepare import try_endpoints
+    from streambench.telemetry.session import send
 
     run = load(results)
-    gate.warn(run)
+    out.warn(run)
     settings = _settings(_telemetry(config_file, run.header.config_file), endpoint)
-    telemetry.try_endpoints(replace(settings, required=True), instead=None, quiet=False)
+    try_endpoints(replace(settings, required=True), instead=None, notify=out.to_stderr)
     outcome = send(run.header, run.records, run.end, replace(settings, deadline_s=deadline))
-    for line in telemetry.told(outcome, f"streambench export {results} --to otlp"):
+    for line in telemetry_options.export_lines(outcome, f"streambench export {results} --to otlp"):
         click.echo(line)
     return 0 if outcome.whole else NOT_DELIVERED
 
 
-def _settings(given: Telemetry, endpoint: str | None) -> Settings:
-    """Only the traces', by OTLP. Raises InputError where nothing says where they go."""
-    from streambench.telemetry import Flags, resolve
+def _settings(given: Telemetry, endpoint: str | None) -> TelemetrySettings:
+    """Returns the settings for traces over OTLP only. Raises InputError if no endpoint is configured."""
+    from streambench.telemetry.settings import Flags, resolve
 
     settings = resolve(given, Flags(endpoint=endpoint, traces="otlp" if endpoint else None), os.environ)
     if settings.traces_to is None:
         accepted = "--endpoint URL, OTEL_EXPORTER_OTLP_ENDPOINT, or telemetry.endpoint in the config"
-        raise InputError([Problem("nothing says where the spans go", where="--endpoint", accepted=accepted)])
+        raise InputError([Problem("no endpoint is configured for the spans", where="--endpoint", accepted=accepted)])
     return _without_others(settings)
 
 
-def _without_others(settings: Settings) -> Settings:
+def _without_others(settings: TelemetrySettings) -> TelemetrySettings:
     from dataclasses import replace
 
     return replace(settings, metrics="none", metrics_to=None, logs_to=None, content="NO_CONTENT")
 
 
 def _telemetry(named: Path | None, before: str | None) -> Telemetry:
-    """The `telemetry:` of the config that is named, or of the run's own if it can still be read; else an empty one."""
-    from streambench.config import Telemetry, load_config
+    """Returns the `telemetry:` of the config `named`, else of the run's own config, else an empty one.
+
+    Prints a warning if the run's config exists but is invalid.
+    """
+    from streambench.config.load import load_config
+    from streambench.config.schema import Telemetry
 
     if named is not None:
         return load_config(named).telemetry
@@ -135,5 +148,5 @@ def _telemetry(named: Path | None, before: str | None) -> Telemetry:
     try:
         return load_config(Path(before)).telemetry
     except InputError as error:
-        click.echo(f"warning: the run's config is left aside: {error.problems[0]}", err=True)
+        click.echo(f"warning: the run's config is ignored: {error.problems[0]}", err=True)
         return Telemetry()

@@ -1,4 +1,4 @@
-"""`streambench models`: what each gateway of a config offers, and what of it the config asks for."""
+"""`streambench models`: lists the models that each gateway offers, and marks those that the config selects."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from streambench.cli.places import CONFIG, OVERRIDES
+from streambench.cli.arguments import CONFIG, OVERRIDES
 from streambench.errors import InputError, Problem
+from streambench.text import count
 
 if TYPE_CHECKING:
-    from streambench.config import Config
-    from streambench.offers import Offer
-    from streambench.picking import Entry, Listing
+    from streambench.config.config import Config
+    from streambench.config.model_selection import Listing, ModelEntry, OfferedModel
 
 _COLUMNS = ("model", "owned by", "context", "USD/M in", "USD/M out", "in the config")
 
@@ -22,31 +22,32 @@ _COLUMNS = ("model", "owned by", "context", "USD/M in", "USD/M out", "in the con
 @click.command()
 @click.argument("config_file", metavar="CONFIG", type=CONFIG)
 @OVERRIDES
-@click.option("--gateway", metavar="NAME", help="Ask this gateway only.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--gateway", metavar="NAME", help="Ask only this gateway.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def models(config_file: Path, overrides: tuple[str, ...], gateway: str | None, *, as_json: bool) -> int:
     """List the models that the gateways of CONFIG offer.
 
-    And which of them CONFIG asks for. Asks each gateway once for `GET /models`; that costs nothing. Exit code 1 if a
-    gateway gave no list.
+    Marks the models that CONFIG selects. Sends `GET /models` to each gateway, which costs nothing.
+
+    Exit code 1 if a gateway returned no list.
     """
     import asyncio
     import json
 
-    from streambench.cli import session
-    from streambench.config import load_config
-    from streambench.discovery import ask
-    from streambench.picking import entries_of
+    from streambench.api import steps
+    from streambench.client.model_listing import ask
+    from streambench.config.load import load_config
+    from streambench.config.model_selection import entries_of
 
     config = load_config(config_file, overrides)
     names = _wanted(config, gateway, config_file)
-    with session.serving(config, unused=True) as base_urls:
+    with steps.serving(config, unused=True) as base_urls:
         listings = asyncio.run(ask(config, base_urls, names))
     entries = [entry for entry in entries_of(config, listings) if entry.gateway in names]
     if as_json:
         click.echo(json.dumps(_plain(listings, entries), indent=2))
     else:
-        for line in _told(config, listings, entries):
+        for line in _lines(config, listings, entries):
             click.echo(line)
     return 1 if any(listing.failure for listing in listings.values()) else 0
 
@@ -56,41 +57,42 @@ def _wanted(config: Config, gateway: str | None, config_file: Path) -> list[str]
         return list(config.gateways)
     if gateway in config.gateways:
         return [gateway]
-    from streambench.documents import nearest, shown
+    from streambench.text import nearest, shown
 
     message = f"there is no such gateway in {config_file}{nearest(gateway, config.gateways)}"
     accepted = ", ".join(config.gateways)
     raise InputError([Problem(message, where="--gateway", found=shown(gateway), accepted=accepted)])
 
 
-def _told(config: Config, listings: Mapping[str, Listing], entries: Sequence[Entry]) -> Iterator[str]:
-    from streambench.picking import why
+def _lines(config: Config, listings: Mapping[str, Listing], entries: Sequence[ModelEntry]) -> Iterator[str]:
+    from streambench.config.model_selection import why
+    from streambench.text import counted
 
     for index, (name, listing) in enumerate(listings.items()):
         address = config.secrets.mask(str(config.gateways[name].model_dump()["base_url"]))
         yield from [""] * bool(index)
         if listing.failure is not None:
-            yield f"{name} ({address}) gives no list of its models: {why(listing.failure)}"
+            yield f"{name} ({address}) returned no list of models: {why(listing.failure)}"
         else:
             yield f"{name} ({address}) offers {len(listing.offers)} models"
             yield from _table(listing.offers, [entry for entry in entries if entry.gateway == name])
         if listing.unusable:
-            yield f"Left out: {listing.unusable} with a name that cannot be shown or asked for."
+            yield f"Left out: {counted(listing.unusable, 'model')} without a usable name."
         if listing.partial is not None:
-            yield f"There are more, but: {why(listing.partial)}"
+            yield f"The list is incomplete: {why(listing.partial)}"
         for entry in entries:
             if entry.gateway == name and entry.offered is False:
-                near = f"; the nearest: {', '.join(entry.nearest)}" if entry.nearest else ""
-                yield f"Not offered, though the config asks for it: {entry.text}{near}"
+                near = f"; similar names: {', '.join(entry.nearest)}" if entry.nearest else ""
+                yield f"In the config, but not offered: {entry.text}{near}"
 
 
-def _table(offers: Iterable[Offer], entries: Sequence[Entry]) -> Iterator[str]:
+def _table(offers: Iterable[OfferedModel], entries: Sequence[ModelEntry]) -> Iterator[str]:
     aliases = {name: alias for entry in entries for name, alias in entry.models.items()}
     rows = [
         (
             offer.id,
             offer.owned_by or "-",
-            "-" if offer.context_tokens is None else f"{offer.context_tokens:,}",
+            "-" if offer.context_tokens is None else f"{count(offer.context_tokens)}",
             _price(offer.input_usd),
             _price(offer.output_usd),
             _as(offer.id, aliases),
@@ -98,10 +100,10 @@ def _table(offers: Iterable[Offer], entries: Sequence[Entry]) -> Iterator[str]:
         for offer in sorted(offers, key=lambda offer: offer.id)
     ]
     rows.insert(0, _COLUMNS)
-    told = [index for index in range(len(_COLUMNS)) if any(row[index] not in ("-", "") for row in rows[1:])]
-    widths = {index: max(len(row[index]) for row in rows) for index in told}
+    columns = [index for index in range(len(_COLUMNS)) if any(row[index] not in ("-", "") for row in rows[1:])]
+    widths = {index: max(len(row[index]) for row in rows) for index in columns}
     for row in rows if rows[1:] else ():
-        yield "  " + "  ".join(row[index].ljust(widths[index]) for index in told).rstrip()
+        yield "  " + "  ".join(row[index].ljust(widths[index]) for index in columns).rstrip()
 
 
 def _price(usd: float | None) -> str:
@@ -114,7 +116,7 @@ def _as(name: str, aliases: Mapping[str, str]) -> str:
     return "yes" if aliases[name] == name else f"as {aliases[name]}"
 
 
-def _plain(listings: Mapping[str, Listing], entries: Sequence[Entry]) -> dict[str, Any]:
+def _plain(listings: Mapping[str, Listing], entries: Sequence[ModelEntry]) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {

@@ -1,4 +1,4 @@
-"""`streambench plot`: a run's figures as files."""
+"""`streambench plot`: writes the figures of runs as files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from streambench.cli import gate
-from streambench.cli.places import RESULTS
+from streambench.cli import output as out
+from streambench.cli.arguments import RESULTS
 from streambench.errors import DiskError, InputError, Problem
 
 if TYPE_CHECKING:
-    from streambench.plots import Drawn, Kind
-    from streambench.results import Run
+    from streambench.analysis.run import Run
+    from streambench.report.figures.figure import DrawnFigure, ImageFormat
 
 PLOTS = "plots"
 
@@ -26,7 +26,7 @@ PLOTS = "plots"
     "names",
     metavar="NAME",
     multiple=True,
-    help="Which, as docs/figures.md names them; may be given often. By default every one.",
+    help="A figure of docs/figures.md; may be repeated. Default: all figures.",
 )
 @click.option(
     "--format",
@@ -35,47 +35,47 @@ PLOTS = "plots"
     multiple=True,
     default=("png",),
     show_default=True,
-    help="May be given twice. An SVG turns dark with its reader's screen.",
+    help="May be repeated. An SVG follows the viewer's dark mode.",
 )
 @click.option(
     "--output",
     "-o",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Where files go, instead of plots/ in the run's folder; of several runs each gets a folder there.",
+    help="Folder for the files, instead of plots/ in the run's folder; several runs get one subfolder each.",
 )
 def plot(results: tuple[Path, ...], names: tuple[str, ...], kinds: tuple[str, ...], output: Path | None) -> int:
     """Write the figures of runs as PNG or SVG files.
 
-    Prints their paths. A figure that has nothing true to show is left out, with the reason on stderr. Also of a run
-    that was killed, or still goes on.
+    Prints the paths of the files. A figure without enough data is left out, with the reason on stderr. A run that was
+    killed or is still running can be plotted too.
     """
-    from streambench import plots
+    from streambench.report.figures import catalogue
 
-    wanted = _known(names, tuple(plots.FIGURES))
-    for run, folder in zip(gate.load_runs(results), _folders(results, output), strict=True):
-        _draw(run, wanted, cast("tuple[Kind, ...]", kinds), folder)
+    wanted = _known(names, tuple(catalogue.FIGURES))
+    for run, folder in zip(out.load_runs(results), _folders(results, output), strict=True):
+        _draw(run, wanted, cast("tuple[ImageFormat, ...]", kinds), folder)
     return 0
 
 
-def _draw(run: Run, names: Sequence[str], kinds: Sequence[Kind], folder: Path) -> None:
-    from streambench import plots
+def _draw(run: Run, names: Sequence[str], kinds: Sequence[ImageFormat], folder: Path) -> None:
+    from streambench.report.figures import catalogue
 
-    material = plots.Material.of(run)
+    material = catalogue.FigureData.of(run)
     for name in names:
-        found = plots.FIGURES[name](material)
-        if isinstance(found, plots.Left):
+        found = catalogue.FIGURES[name](material)
+        if isinstance(found, catalogue.SkippedFigure):
             click.echo(f"left out: {name}: {found.why}", err=True)
         else:
             written(found, folder, kinds)
 
 
-def written(drawn: Drawn, folder: Path, kinds: Sequence[Kind]) -> None:
-    """Writes a figure and prints where. Raises DiskError."""
-    from streambench import plots
+def written(drawn: DrawnFigure, folder: Path, kinds: Sequence[ImageFormat]) -> None:
+    """Writes a figure and prints the paths of its files. Raises DiskError."""
+    from streambench.report.figures import catalogue
 
     try:
-        paths = plots.save(drawn, folder, kinds)
+        paths = catalogue.save(drawn, folder, kinds)
     except OSError as error:
         raise DiskError(f"cannot write {error.filename or folder}: {error.strerror or error}") from error
     for path in paths:
@@ -83,12 +83,12 @@ def written(drawn: Drawn, folder: Path, kinds: Sequence[Kind]) -> None:
 
 
 def _known(names: Sequence[str], figures: Sequence[str]) -> Sequence[str]:
-    """Each once; all where none is named. Raises InputError with every name that is no figure's."""
-    from streambench.documents import nearest, shown
+    """Returns each name once, or all figures if `names` is empty. Raises InputError with every unknown name."""
+    from streambench.text import nearest, shown
 
     accepted = ", ".join(figures)
     problems = [
-        Problem(f"is no figure{nearest(name, figures)}", where="--figure", found=shown(name), accepted=accepted)
+        Problem(f"is not a figure{nearest(name, figures)}", where="--figure", found=shown(name), accepted=accepted)
         for name in names
         if name not in figures
     ]
@@ -98,7 +98,11 @@ def _known(names: Sequence[str], figures: Sequence[str]) -> Sequence[str]:
 
 
 def _folders(results: Sequence[Path], output: Path | None) -> list[Path]:
-    """Where each run's figures go; below `output` by the runs' own names, numbered where two are alike."""
+    """Returns the folder for each run's figures.
+
+    This is `plots` in the run's folder, or `output`. Several runs get one folder each in `output`, named after the run
+    and numbered if two names are equal.
+    """
     if output is None:
         return [path / PLOTS for path in results]
     if len(results) == 1:

@@ -1,4 +1,4 @@
-"""`streambench report`: runs in, a page each out."""
+"""`streambench report`: writes the HTML report of runs, or prints it as Markdown."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from streambench.cli import gate, page
-from streambench.cli.places import RESULTS
+from streambench.cli import output as out
+from streambench.cli.arguments import RESULTS
 from streambench.errors import InputError, Problem
 
 if TYPE_CHECKING:
-    from streambench.report import Board
-    from streambench.results import Run
-    from streambench.stats import By
+    from streambench.analysis.leaderboard import Leaderboard
+    from streambench.analysis.run import Run
+    from streambench.metrics.assertions import By
 
 TOGETHER = "together.html"
 
@@ -27,27 +27,25 @@ TOGETHER = "together.html"
     "-o",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Where the page goes, instead of report.html in the run's folder; for one run.",
+    help="File for the page, instead of report.html in the run's folder; for one run, or with --together.",
 )
 @click.option(
     "--together",
     is_flag=True,
-    help="One page for all runs, each model of each run a row: together.html, or --output.",
+    help="Write one page for all runs, with a row for each model of each run: together.html, or --output.",
 )
-@click.option(
-    "--markdown", is_flag=True, help="Print Markdown with the same numbers (or write it to --output) instead."
-)
+@click.option("--markdown", is_flag=True, help="Print Markdown with the same numbers instead, or write it to --output.")
 @click.option(
     "--trace-url",
     metavar="PATTERN",
-    help="Link each request to its trace, as in https://traces.example/trace/{trace_id}.",
+    help="Link each request to its trace, such as https://traces.example/trace/{trace_id}.",
 )
 @click.option(
     "--by",
     "groupings",
     multiple=True,
     type=click.Choice(["tag", "turn", "length", "prompt"]),
-    help="Print estimates for each group of requests too; may be given often. The page has those that tell something.",
+    help="Also print estimates for each group of requests; may be repeated. The page has all that have several groups.",
 )
 def report(
     results: tuple[Path, ...],
@@ -58,51 +56,56 @@ def report(
     trace_url: str | None,
     groupings: tuple[By, ...],
 ) -> int:
-    """Write a page of runs: who is fastest, who breaks, how surely.
+    """Write the HTML report of runs: speed, failures, uncertainty.
 
-    One self-contained page for each run in RESULTS. With --together it is one page, where `MODEL @ RUN` is a model of
-    its own, paired with the others by prompt; what is unlike in the runs is said. Also of a run that was killed, or
-    still goes on: its page says so.
+    Writes one self-contained page for each run in RESULTS. With --together, writes one page for all runs, where each
+    `MODEL @ RUN` is a separate model, paired with the others by prompt; the page says how the runs differ. A run that
+    was killed or is still running gets a report too, which says so.
     """
-    from streambench.report import check_trace_url, grouping, groups_terminal
+    from streambench.report.group_tables import grouping, groups_terminal
+    from streambench.report.page import check_trace_url
 
     if output is not None and len(results) > 1 and not together:
         accepted = "one run, or --together"
-        raise InputError([Problem("takes one page", where="--output", found=f"{len(results)} runs", accepted=accepted)])
+        raise InputError(
+            [Problem("can hold only one page", where="--output", found=f"{len(results)} runs", accepted=accepted)]
+        )
     check_trace_url(trace_url)
     for path, run, found in _together(results) if together else _each(results):
-        gate.warn(run)
+        out.warn(run)
         if markdown:
             _markdown(run, output, found, groupings)
         else:
-            shown = page.told(run, output or path, trace_url, found)
+            shown = out.print_report(run, output or path, trace_url, found)
             for by in groupings:
-                gate.say(f"\n{groups_terminal(grouping(run, shown, by), gate.width())}")
+                out.say(f"\n{groups_terminal(grouping(run, shown, by), out.width())}")
     return 0
 
 
-def _each(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board | None]]:
-    """Every run, and where its page goes."""
-    from streambench.report import PAGE
-    from streambench.results import load
+def _each(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Leaderboard | None]]:
+    """Yields each run and the path of its page."""
+    from streambench.analysis.run import load
+    from streambench.report.page import PAGE
 
     for folder in folders:
         yield folder / PAGE, load(folder), None
 
 
-def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Board]]:
-    """All runs as one."""
-    from streambench.report import board_together
-    from streambench.results import load_several
+def _together(folders: Sequence[Path]) -> Iterator[tuple[Path, Run, Leaderboard]]:
+    """Yields all runs together as one run, and the path of its page."""
+    from streambench.analysis.run import load_several
+    from streambench.report.combined import board_together
 
     yield Path(TOGETHER), *board_together(load_several(folders).runs)
 
 
-def _markdown(run: Run, output: Path | None, found: Board | None, groupings: Sequence[By]) -> None:
-    from streambench.report import board, grouping, groups_markdown, render_markdown
-    from streambench.results import write_asked
+def _markdown(run: Run, output: Path | None, found: Leaderboard | None, groupings: Sequence[By]) -> None:
+    from streambench.analysis.leaderboard import leaderboard_of
+    from streambench.records.run_folder import write_asked
+    from streambench.report.group_tables import grouping, groups_markdown
+    from streambench.report.markdown import render_markdown
 
-    found = found or board(run)
+    found = found or leaderboard_of(run)
     text = "\n".join([render_markdown(run, found), *(groups_markdown(grouping(run, found, by)) for by in groupings)])
     if output is None:
         click.echo(text)

@@ -1,4 +1,4 @@
-"""`streambench run`: a config in, a results folder and a table out."""
+"""`streambench run`: measures the models of a config, writes a results folder and prints a table."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ from pathlib import Path
 
 import click
 
-from streambench.cli import gate, page, session, telemetry
-from streambench.cli.places import CONFIG, OVERRIDES
+from streambench.cli import assertion_options, run_output, telemetry_options
+from streambench.cli import output as out
+from streambench.cli.arguments import CONFIG, OVERRIDES
 
 
 @click.command()
 @click.argument("config_file", metavar="CONFIG", type=CONFIG)
 @OVERRIDES
-@click.option("--output", metavar="DIR", help="Folder that takes the run's folder; overrides the key `output`.")
-@session.QUIET
-@session.AS_JSON
-@click.option("--no-discovery", is_flag=True, help="Do not ask the gateways what they offer; as `discovery: false`.")
-@page.option
-@gate.options_at_end
-@telemetry.options
+@click.option(
+    "--output", metavar="DIR", help="Folder in which the run's folder is created; overrides the key `output`."
+)
+@run_output.QUIET
+@run_output.AS_JSON
+@click.option(
+    "--no-discovery", is_flag=True, help="Do not ask the gateways for their models; same as `discovery: false`."
+)
+@out.option
+@assertion_options.options_at_end
+@telemetry_options.options
 def run(
     config_file: Path,
     overrides: tuple[str, ...],
@@ -35,25 +40,21 @@ def run(
 ) -> int:
     """Measure the models of CONFIG, and write a results folder.
 
-    Ctrl-C once stops sending and keeps everything; twice breaks off what is under way.
-    `streambench resume` sends what was left.
+    The first Ctrl-C stops sending new requests and waits for the open ones; the second cancels those too. Everything
+    measured is kept, and `streambench resume` sends the missing requests.
 
     Exit codes: 0 all is well; 1 a model had only failures, or an assertion failed; 2 bad input; 3 the run is
     incomplete; 4 an assertion cannot be decided, as the sample is too small.
     """
-    from streambench.config import load_config
-    from streambench.resume import origin_of
+    import asyncio
 
-    gate.check_place(junit)
+    from streambench.api.running import measure_config
+    from streambench.config.load import load_config
+
+    assertion_options.check_place(junit)
     overrides = (*overrides, "discovery=false") if no_discovery else overrides
     config = load_config(config_file, overrides, output)
-    with session.serving(config) as base_urls:
-        config = session.discovered(config, config_file, base_urls, quiet=quiet)
-        plan = session.plan_of(config, config_file)
-        if plan.cut and not quiet:
-            click.echo(f"limits.requests leaves out {plan.cut} of {plan.cut + len(plan.measure)} requests", err=True)
-        prepared = telemetry.prepare(config, len(plan.warmup) + len(plan.measure), flags, quiet=quiet)
-        origin = origin_of(config_file, overrides, config.secrets)
-        measured = session.measure(config, plan, origin, base_urls=base_urls, prepared=prepared, quiet=quiet)
-    ending = session.Ending(quiet, as_json, not no_report, undecided, junit)
-    return session.finish(measured, prepared, ending)
+    options = run_output.options(flags, quiet=quiet)
+    measured, prepared = asyncio.run(measure_config(config, config_file, overrides, options))
+    ending = run_output.Ending(quiet, as_json, not no_report, undecided, junit)
+    return run_output.finish(measured, prepared, ending)

@@ -1,4 +1,4 @@
-"""`streambench simulate`: the embedded gateway on its own, for trying any client against known delays."""
+"""`streambench simulate`: runs the simulator alone, to test any client with known delays."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import click
 def simulate(models: str, port: int, host: str, seed: int, truth: str | None) -> int:
     """Serve simulated models on an OpenAI-compatible API.
 
-    On this machine only. MODELS is a YAML file such as configs/simulated/models.yaml. Stop it with Ctrl-C.
+    It accepts connections from this machine only. MODELS is a YAML file such as configs/simulated/models.yaml. Stop it
+    with Ctrl-C.
     """
-    from streambench.simulator import main
+    from streambench.simulator.command import main
 
     options = ["--models", models, "--port", str(port), "--host", host, "--seed", str(seed)]
     return main([*options, "--truth", truth] if truth else options)

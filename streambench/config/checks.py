@@ -1,30 +1,34 @@
-"""Relations between keys: which need, exclude or name one another.
+"""Checks the relations between keys: which keys require, exclude or refer to one another.
 
-On the way: a step of load.py over the Draft, before the schema, so that they are told even if another part is wrong.
-Each check looks only at values of the right kind; the others are the schema's to refuse.
+A step of load.py over the Draft, before schema validation, so that these problems are reported even if another part is
+wrong. Each check skips values of the wrong type; schema validation refuses those.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from streambench.apis import unsendable, whole_alias
-from streambench.asked import faults
-from streambench.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
 from streambench.config.credentials import variable_for
 from streambench.config.draft import Draft
-from streambench.config.values import is_glob, meant_embedded
-from streambench.conversation import scripted
-from streambench.documents import KeyPath, nearest, shown
-from streambench.suite import RESERVED_PARAMS, Suite
+from streambench.config.fields import is_glob, meant_embedded
+from streambench.config.sections import OPEN_LOOPS
+from streambench.documents import KeyPath
+from streambench.metrics.assertions import BASELINE, REGRESSION, AssertionTextError, entries, needs_baseline, parse_at
+from streambench.text import nearest, shown
+from streambench.workload.api_formats import unsendable, whole_alias
+from streambench.workload.conversation import scripted
+from streambench.workload.request_params import faults
+from streambench.workload.suite import RESERVED_PARAMS, Suite
 
 _BASELINE = "the folder of an earlier run"
-_OPEN_LOOPS = ("constant", "poisson")
-_EMBEDDINGS = "is out of scope: streambench times token streams; embeddings have none"
+_EMBEDDINGS = "is not supported: streambench times token streams, and embeddings are not streamed"
 
 
 def complete_models(draft: Draft) -> None:
-    """A plain text means a model of that name; without a gateway it goes to the only, or first, one."""
+    """Turns a plain text in `models` into a mapping, and sets a missing gateway to the first one of the config.
+
+    A `!` pattern without a gateway stays without: it applies to all gateways.
+    """
     gateways = draft.data.get("gateways")
     first = next(iter(gateways), None) if isinstance(gateways, dict) else None
     models = draft.data.get("models")
@@ -36,6 +40,7 @@ def complete_models(draft: Draft) -> None:
 
 
 def check_relations(draft: Draft) -> None:
+    """Adds a problem to the draft for each broken relation between keys."""
     for name, gateway in draft.gateways():
         _check_gateway(draft, gateway, ("gateways", name), variable_for(name))
     _check_aliases(draft)
@@ -50,7 +55,7 @@ def check_relations(draft: Draft) -> None:
 
 
 def check_prompts_sendable(draft: Draft, suite: Suite | None) -> None:
-    """Whether each model's API has a place for all that the prompts hold; the first that it has none for is told."""
+    """Adds a problem for each model whose API cannot send one of the prompts, with the first such prompt."""
     gateways = dict(draft.gateways())
     for index, model in draft.models():
         api = model.get("api") or gateways.get(str(model.get("gateway")), {}).get("api") or "chat"
@@ -62,8 +67,8 @@ def check_prompts_sendable(draft: Draft, suite: Suite | None) -> None:
             if what is None and api == "completions" and any(turn.tool_results for turn in prompt.turns):
                 what = "`tool_results`"
             if what is not None:
-                message = f"`{api}` has no place for {what}, which prompt {shown(prompt.id)} is sent with"
-                draft.refuse(("models", index, "api"), message, accepted="chat or responses; or prompts of text alone")
+                message = f"`{api}` does not support {what}, which requests for prompt {shown(prompt.id)} contain"
+                draft.refuse(("models", index, "api"), message, accepted="chat or responses; or prompts with text only")
                 break
 
 
@@ -84,15 +89,15 @@ def _check_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variabl
     _check_params(draft, gateway.get("params"), (*path, "params"))
     tls = gateway.get("tls")
     if isinstance(tls, dict) and tls.get("client_key") is not None and tls.get("client_cert") is None:
-        draft.refuse((*path, "tls", "client_cert"), "is required with client_key", accepted="the certificate's path")
+        draft.refuse((*path, "tls", "client_cert"), "is required with client_key", accepted="a certificate file path")
 
 
 def _check_real_gateway(draft: Draft, gateway: dict[str, Any], path: KeyPath, variable: str) -> None:
     if meant_embedded(str(gateway.get("base_url"))):
-        return  # the schema tells of the typo
+        return  # schema validation reports the misspelling
     if gateway.get("models") is not None:
-        accepted = "no `models` here; what to measure is listed under the top-level `models:`"
-        draft.refuse((*path, "models"), "goes with `base_url: embedded` only", accepted=accepted)
+        accepted = "no `models` here; list the models to measure under the top-level `models:`"
+        draft.refuse((*path, "models"), "is only allowed with `base_url: embedded`", accepted=accepted)
     if "api_key" not in gateway:
         accepted = f"`api_key: ${{{variable}}}` with `export {variable}=...`, or `api_key: none`"
         draft.refuse((*path, "api_key"), "is required", accepted=accepted)
@@ -111,26 +116,26 @@ def _check_aliases(draft: Draft) -> None:
         if earlier != index:
             line = draft.place(("models", earlier))[1]
             other = f"the model in line {line}" if line else f"models.{earlier}"
-            message = f"goes by the same name as {other}"
-            draft.refuse(("models", index, "alias"), message, shown(alias), "an alias of its own")
+            message = f"clashes with the alias of {other}"
+            draft.refuse(("models", index, "alias"), message, shown(alias), "a unique alias")
 
 
 def _check_patterns(draft: Draft) -> None:
-    """Globs, and `!` before what they may not pick."""
+    """Checks globs, and the `!` patterns that exclude models from them."""
     globs = [index for index, model in draft.models() if _is_pattern(model) and not _excludes(model)]
     for index, model in draft.models():
         path = ("models", index)
         if _excludes(model) and not globs:
-            accepted = "a glob beside it, such as `gpt-*`, or the models' names alone"
-            draft.refuse(path, "`!` keeps globs from picking a model, and there is no glob", accepted=accepted)
+            accepted = "a list that also has a glob such as `gpt-*`, or model names only"
+            draft.refuse(path, "`!` excludes models from globs, but `models` has no glob", accepted=accepted)
         for key in sorted(model.keys() - {"model", "gateway"}) if _excludes(model) else []:
-            draft.refuse((*path, key), "has no meaning for what is left out", accepted="model and gateway alone")
+            draft.refuse((*path, key), "does not apply to an exclusion (`!`)", accepted="only model and gateway")
         if index in globs and model.get("alias") is not None:
-            accepted = "no alias; or the model's name, written out, with one"
-            draft.refuse((*path, "alias"), "would be the name of every model that the glob picks", accepted=accepted)
+            accepted = "no alias; or an alias with a full model name"
+            draft.refuse((*path, "alias"), "would be the alias of every model that the glob picks", accepted=accepted)
     if globs and draft.data.get("discovery") is False:
-        message = "is off, so no gateway can be asked for what matches a glob"
-        draft.refuse(("discovery",), message, "false", "true, or the models' names, written out")
+        message = "is false, but globs need the model lists of the gateways"
+        draft.refuse(("discovery",), message, "false", "true, or full model names instead of globs")
 
 
 def _is_pattern(model: dict[str, Any]) -> bool:
@@ -165,11 +170,12 @@ def _check_load(draft: Draft, load: Any) -> None:
     if not isinstance(load, dict):
         return
     mode = load.get("mode", "closed")
-    if mode in _OPEN_LOOPS:
+    if mode in OPEN_LOOPS:
         _check_open_loop(draft, load, mode)
     elif mode == "closed" and load.get("rate") is not None:
-        message = "has no meaning in closed loop, where the next request waits for a reply"
-        draft.refuse(("load", "rate"), message, accepted="concurrency; or `mode: constant` or `poisson` with this rate")
+        message = "does not apply in a closed loop, where the next request waits for a response"
+        accepted = f"concurrency; or this rate with one of the modes {', '.join(OPEN_LOOPS)}"
+        draft.refuse(("load", "rate"), message, accepted=accepted)
 
 
 def _check_open_loop(draft: Draft, load: dict[str, Any], mode: str) -> None:
@@ -177,13 +183,13 @@ def _check_open_loop(draft: Draft, load: dict[str, Any], mode: str) -> None:
         message = f"is required with `mode: {mode}`"
         draft.refuse(("load", "rate"), message, accepted="requests per second, a number above 0")
     if "concurrency" in load:
-        message = f"has no meaning with `mode: {mode}`, which sends on schedule whether replies come or not"
+        message = f"does not apply with `mode: {mode}`, which sends on a schedule without waiting for responses"
         accepted = "rate; `limits: {max_concurrency: ...}` of a gateway or model caps parallel requests"
         draft.refuse(("load", "concurrency"), message, accepted=accepted)
 
 
 def _check_budget(draft: Draft, budget: Any) -> None:
-    """Dollars are counted by price; what the embedded gateway serves is free."""
+    """Requires a price for each model if there is a budget in USD; models of the embedded gateway are free."""
     if not isinstance(budget, dict) or budget.get("usd") is None:
         return
     free = {name for name, gateway in draft.gateways() if gateway.get("base_url") == "embedded"}
@@ -196,7 +202,7 @@ def _check_budget(draft: Draft, budget: Any) -> None:
 def _check_telemetry(draft: Draft, telemetry: Any) -> None:
     if isinstance(telemetry, dict) and telemetry.get("client_key") and not telemetry.get("client_certificate"):
         path = ("telemetry", "client_certificate")
-        draft.refuse(path, "is required with client_key", accepted="the certificate's path")
+        draft.refuse(path, "is required with client_key", accepted="a certificate file path")
 
 
 def _check_assertions(draft: Draft, stated: Any) -> None:
@@ -207,20 +213,25 @@ def _check_assertions(draft: Draft, stated: Any) -> None:
         try:
             found.append(parse_at(path, value))
         except AssertionTextError as error:
-            told = None if error.found is None else shown(error.found)
-            draft.refuse(("assert", *path), error.message, told, error.accepted)
+            given = None if error.found is None else shown(error.found)
+            draft.refuse(("assert", *path), error.message, given, error.accepted)
     regression = stated.get(REGRESSION, {})
     if not isinstance(regression, dict):
         accepted = "a mapping such as {baseline: results/before, ttft_p50: 10%}"
-        draft.refuse(("assert", REGRESSION), "is of the wrong kind", shown(regression), accepted)
+        draft.refuse(("assert", REGRESSION), "must be a mapping", shown(regression), accepted)
     elif not isinstance(regression.get(BASELINE), str) and (needs_baseline(found) or regression):
-        told = None if BASELINE not in regression else shown(regression[BASELINE])
-        draft.refuse(("assert", REGRESSION, BASELINE), "is required: what would it be worse than?", told, _BASELINE)
+        given = None if BASELINE not in regression else shown(regression[BASELINE])
+        draft.refuse(
+            ("assert", REGRESSION, BASELINE),
+            "is required: `regression` compares this run with an earlier one",
+            given,
+            _BASELINE,
+        )
 
 
 def _check_prompts_given(draft: Draft) -> None:
     given = [key for key in ("suite", "prompts") if draft.data.get(key) is not None]
     if len(given) == 2:
-        draft.refuse(("prompts",), "stands beside `suite`", accepted="one of `suite` and `prompts`")
+        draft.refuse(("prompts",), "cannot be combined with `suite`", accepted="either `suite` or `prompts`")
     elif not given:
-        draft.refuse(("suite",), "is required", accepted="`suite:` with a file's path, or `prompts:` with a list")
+        draft.refuse(("suite",), "is required", accepted="`suite:` with a file path, or `prompts:` with a list")

@@ -1,6 +1,7 @@
-"""Finds the files that a config names: beside the config first, then from the current folder; and loads the suite.
+"""Finds the files that a config names, and loads the suite.
 
-On the way: a step of load.py over the Draft.
+A step of load.py over the Draft. A path is looked up in the config's folder, then in the Draft's `also_in`, then in the
+current folder.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from streambench.assertions import BASELINE, REGRESSION
 from streambench.config.draft import Draft
-from streambench.config.values import at_home
-from streambench.documents import Document, KeyPath, read_yaml, shown
+from streambench.config.fields import at_home
+from streambench.documents import Document, KeyPath, read_yaml
 from streambench.errors import InputError, SuiteError
-from streambench.secrets import Secrets
-from streambench.suite import Suite, load_suite, suite_from, together
+from streambench.metrics.assertions import BASELINE, REGRESSION
+from streambench.redaction import Secrets
+from streambench.text import shown
+from streambench.workload.suite import Suite, load_suite, suite_from, together
 
 _TLS_FILES = ("ca_bundle", "client_cert", "client_key")
 _TELEMETRY_FILES = ("certificate", "client_key", "client_certificate")
@@ -26,7 +28,10 @@ _HEADER = "run.json"
 
 
 def find_files(draft: Draft) -> None:
-    """Puts where each was found into the data; the suite's path stays as written, for the header."""
+    """Replaces each path in the data by the path where the file was found.
+
+    The suite's path stays as written, for the run's header.
+    """
     for name, gateway in draft.gateways():
         path = ("gateways", name)
         _find_in(draft, gateway, (*path, "models"))
@@ -42,7 +47,7 @@ def find_files(draft: Draft) -> None:
 
 
 def _find_baseline(draft: Draft) -> None:
-    """The run that a regression is counted from, by its whole path: the header is read from any folder."""
+    """Makes the path of the baseline run absolute: the run's header stores it and is read from any folder."""
     asserted = draft.data.get("assert")
     regression = asserted.get(REGRESSION) if isinstance(asserted, dict) else None
     path = ("assert", REGRESSION, BASELINE)
@@ -51,13 +56,15 @@ def _find_baseline(draft: Draft) -> None:
     stated = regression[BASELINE]
     found = find(draft, stated, path)
     if found is not None and not _exists(found / _HEADER):
-        draft.refuse(path, f"is no run, as it has no {_HEADER}", shown(stated), "the folder of an earlier run")
+        draft.refuse(
+            path, f"is not the folder of a run: it has no {_HEADER}", shown(stated), "the folder of an earlier run"
+        )
     elif found is not None:
         regression[BASELINE] = str(found.absolute())
 
 
 def load_prompts(draft: Draft) -> Suite | None:
-    """The suite, from its file or from inline prompts; None where there is a problem."""
+    """Returns the suite from its files or from inline prompts; None after a problem."""
     if draft.is_refused(("prompts",)):
         return None
     try:
@@ -69,16 +76,16 @@ def load_prompts(draft: Draft) -> Suite | None:
     return None
 
 
-def _from_files(draft: Draft, said: str | list[Any]) -> Suite | None:
-    """The suite in a file, or those in several as one."""
-    paths = [said] if isinstance(said, str) else said
+def _from_files(draft: Draft, given: str | list[Any]) -> Suite | None:
+    """Returns the suite of one file, or the suites of several files as one; None after a problem."""
+    paths = [given] if isinstance(given, str) else given
     if not all(isinstance(path, str) for path in paths):
-        return None  # the schema tells it
-    places = [("suite",) if isinstance(said, str) else ("suite", index) for index in range(len(paths))]
+        return None  # schema validation reports it
+    places = [("suite",) if isinstance(given, str) else ("suite", index) for index in range(len(paths))]
     found = [find(draft, path, place) for path, place in zip(paths, places, strict=True)]
     for index, file in enumerate(found):
         if file is not None and file in found[:index]:
-            draft.refuse(places[index], "stands in the list twice", shown(paths[index]), "each file once")
+            draft.refuse(places[index], "is listed twice", shown(paths[index]), "each file only once")
     suites = [_loaded(draft, file) for file in dict.fromkeys(found) if file is not None]
     if not suites:
         return None
@@ -111,15 +118,15 @@ def _find_in(draft: Draft, mapping: dict[str, Any], path: KeyPath) -> None:
 
 
 def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
-    """The file's place. A missing one is a problem that names every place tried."""
+    """Returns the path where a file was found; None if it is missing, with a problem that names every path tried."""
     wanted = at_home(text)
     folders = [draft.folder, *([draft.also_in] if draft.also_in else []), Path()]
     places = list(dict.fromkeys(folder / wanted for folder in folders))
     for place in places:
         if text.strip() and _exists(place):
             return place
-    if "\n" in text or len(text) > _MAX_PATH:  # a certificate's or key's own text, perhaps
-        draft.refuse(path, "is no path", f"text of {len(text)} characters", "a file's path")
+    if "\n" in text or len(text) > _MAX_PATH:  # perhaps the text of a certificate or key: not repeated
+        draft.refuse(path, "is not a path", f"text of {len(text)} characters", "a file path")
         return None
     mask = Secrets(draft.secret_values).mask
     tried = " or ".join(mask(_absolute(place)) for place in places)
@@ -128,7 +135,10 @@ def find(draft: Draft, text: str, path: KeyPath) -> Path | None:
 
 
 def hash_of_yaml(path: Path) -> str | None:
-    """Of what the file says, however it is laid out; None where it is no YAML, which its reader tells better."""
+    """Returns the first 16 hex digits of the SHA-256 of a YAML file's data; layout and order of keys do not matter.
+
+    None if the file cannot be read as YAML: the code that uses the file reports that.
+    """
     try:
         data = read_yaml(path).data
     except InputError:
@@ -140,10 +150,10 @@ def hash_of_yaml(path: Path) -> str | None:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name too long, or one that no file can have
+    except (OSError, ValueError):  # the name is too long or invalid
         return False
 
 
 def _absolute(path: Path) -> str:
-    """Since `relative to what?` is the question when a file is not found."""
+    """Returns the absolute path: a relative one would not tell the user where the file was looked for."""
     return shown(str(path.absolute()), limit=_MAX_PATH)[1:-1]

@@ -1,6 +1,6 @@
-"""`--set load.concurrency=16`: changes to the config's data before anything is checked.
+"""Applies overrides such as `--set load.concurrency=16` to the config's data before anything is checked.
 
-On the way: load.py applies them to the Draft. A list's item goes by its position, or by its alias, model or id.
+A step of load.py over the Draft. A list item is addressed by its position, or by its alias, model or id.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from streambench.config.draft import Draft
-from streambench.documents import MAX_DEPTH, KeyPath, dotted, nearest, parse_yaml, shown
+from streambench.documents import MAX_DEPTH, KeyPath, dotted, parse_yaml
 from streambench.errors import InputError, Problem
-from streambench.secrets import clean
+from streambench.redaction import clean
+from streambench.text import nearest, shown
 
 OPTION = "--set"
-_FORM = "key=value, as in load.concurrency=16"
+_FORM = "key=value, such as load.concurrency=16"
 _TEXT_KEYS = {"models": "model", "prompts": "text"}
-"""Lists whose items may be a plain text, and the key that the text stands for."""
+"""Lists whose items may be plain texts, and the key that such a text stands for."""
 _SHORT = 40
+"""Characters: a message does not suggest a longer name."""
 
 
 class _PlaceError(Exception):
-    """The key leads nowhere; `accepted` says where it could."""
+    """The key does not lead to a value; `accepted` says what is accepted instead."""
 
     def __init__(self, message: str, accepted: str | None = None) -> None:
         super().__init__(message)
@@ -29,6 +31,7 @@ class _PlaceError(Exception):
 
 
 def apply_overrides(draft: Draft, overrides: Sequence[str]) -> None:
+    """Applies each `key=value` text to the Draft; adds a problem for each that cannot be applied."""
     for text in overrides:
         key, sign, value = text.partition("=")
         key = key.strip()
@@ -57,7 +60,7 @@ def _is_key(key: str) -> bool:
 def _refuse(
     draft: Draft, message: str, key: str | None = None, found: str | None = None, accepted: str | None = None
 ) -> None:
-    """Kept under no path: the value that stands there may have a problem of its own."""
+    """Adds a problem under the empty path, since the value at the key may have a problem of its own."""
     where = dotted([key]) if key else None
     draft.problems.setdefault((), []).append(Problem(message, OPTION, None, where, found, accepted))
 
@@ -67,7 +70,7 @@ def _value(text: str) -> Any:
 
 
 def _put(node: Any, rest: str, path: KeyPath, value: Any) -> KeyPath:
-    """Sets the value in place and returns its path. Raises _PlaceError."""
+    """Sets the value in place and returns its path. Raises _PlaceError if the key does not lead to a value."""
     step, rest = _step(node, rest, path)
     if not rest:
         node[step] = value
@@ -76,7 +79,10 @@ def _put(node: Any, rest: str, path: KeyPath, value: Any) -> KeyPath:
 
 
 def _step(node: Any, rest: str, path: KeyPath) -> tuple[str | int, str]:
-    """The next key or position, and what is left of the dotted key. Names may hold dots: `models.gpt-4.1.params`."""
+    """Returns the next key or position, and the rest of the dotted key.
+
+    Names may contain dots: `models.gpt-4.1.params`. Raises _PlaceError if a list has no such item.
+    """
     names = _names(node)
     known = [name for name in names if f"{rest}.".startswith(f"{name}.")]
     first, _, after = rest.partition(".")
@@ -91,7 +97,7 @@ def _step(node: Any, rest: str, path: KeyPath) -> tuple[str | int, str]:
 
 
 def _names(node: Any) -> dict[str, str | int]:
-    """The names by which the node's values go. In a list the first of two equal names wins."""
+    """Returns the key or position of each named value of a node. In a list the first of two equal names counts."""
     if isinstance(node, dict):
         return {name: name for name in node}
     named = [(_name_of(item), index) for index, item in enumerate(node)]
@@ -111,13 +117,16 @@ def _positions(node: list[Any], names: Iterable[str]) -> str:
 
 
 def _inside(node: Any, step: str | int, path: KeyPath) -> Any:
-    """The mapping or list at a step, made where there is none yet."""
+    """Returns the mapping or list at a step; creates a mapping if there is none.
+
+    Raises _PlaceError if the value there cannot contain keys.
+    """
     child = node.get(step) if isinstance(node, dict) else node[step]
     if child is None:
         child = {}
     elif isinstance(child, str) and path and path[-1] in _TEXT_KEYS:
         child = {_TEXT_KEYS[str(path[-1])]: child}
     elif not isinstance(child, dict | list):
-        raise _PlaceError(f"`{dotted((*path, step))}` holds a value, not keys")
+        raise _PlaceError(f"`{dotted((*path, step))}` is a single value and has no keys")
     node[step] = child
     return child

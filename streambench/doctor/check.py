@@ -1,4 +1,4 @@
-"""One thing that was looked at, and what was seen."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["ok", "note", "wrong"]
-"""`wrong` would break a run; a `note` would not, but a run's numbers may lack something."""
+"""`wrong`: a run would fail. `note`: a run would work, but some of its numbers may be missing or inaccurate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`what` was looked at and `told` what was seen; `mend` is what to do, where something is."""
+    """One check: `what` was checked, `found` is the finding, `fix` says how to fix it (None if nothing to fix)."""
 
     state: State
     what: str
-    told: str
-    mend: str | None = None
+    found: str
+    fix: str | None = None

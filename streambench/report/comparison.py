@@ -1,4 +1,4 @@
-"""A comparison of runs drawn: for the terminal, as Markdown for a pull request, as plain JSON data."""
+"""A comparison of two runs as terminal text, as Markdown for a pull request, and as JSON data."""
 
 from __future__ import annotations
 
@@ -6,20 +6,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from streambench.documents import shown
-from streambench.metrics import METRICS
-from streambench.report.grid import Grid, folded, markdown_text
-from streambench.stats import Change
-from streambench.verdicts import Difference, ErrorChange, RunsCompared, sentence, signed
-from streambench.words import DASH, inert, number
+from streambench.analysis.comparability import Difference
+from streambench.analysis.compare import ErrorChange, RunsCompared, sentence
+from streambench.analysis.stats.changes import Change
+from streambench.analysis.stats.number_format import change_places
+from streambench.metrics.definitions import BY_COLUMN
+from streambench.report.text_table import Grid, folded
+from streambench.text import DASH, for_markdown, for_terminal, number, percent_change, shown
 
 SCHEMA = 1
 """1 (2026-11): first schema of `compare --format json`."""
-UNLIKE = "these runs are not alike, so a change may have another cause than the models:"
+UNLIKE = "these runs were measured differently, so a change may have another cause than the models:"
 _HEAD = ("model", "metric", "base", "new", "change", "95 % interval", "")
 
 
 def compared_terminal(compared: RunsCompared, width: int) -> str:
+    """Returns warnings, the table of changes, a sentence for each model, and remarks, as plain text."""
     parts = [folded(line, width) for line in _top(compared)]
     parts.append("\n")
     parts.append(changes_grid(compared).terminal(width))
@@ -29,13 +31,14 @@ def compared_terminal(compared: RunsCompared, width: int) -> str:
 
 
 def compared_markdown(compared: RunsCompared) -> str:
-    top = "".join(f"{markdown_text(line)}\n\n" for line in _top(compared))
-    bottom = "".join(f"- {markdown_text(line)}\n" for line in (*sentences(compared), *remarks(compared)))
+    """Returns the same as `compared_terminal`, as Markdown with a heading."""
+    top = "".join(f"{for_markdown(line)}\n\n" for line in _top(compared))
+    bottom = "".join(f"- {for_markdown(line)}\n" for line in (*sentences(compared), *remarks(compared)))
     return f"### Comparison of runs\n\n{top}{changes_grid(compared).markdown()}\n{bottom}"
 
 
 def compared_plain(compared: RunsCompared) -> dict[str, Any]:
-    """As JSON data; unknown is null, a ratio is new / base."""
+    """Returns the comparison as JSON data; unknown values are null, a ratio is new / base."""
     return {
         "schema": SCHEMA,
         "base": compared.base,
@@ -52,8 +55,8 @@ def compared_plain(compared: RunsCompared) -> dict[str, Any]:
 
 
 def unlike_lines(unlike: Sequence[Difference]) -> list[str]:
-    """`load.concurrency: 4 then, 8 now`, each inert on one line."""
-    return [inert(f"{each.field}: {_value(each.base)} then, {_value(each.new)} now", 240) for each in unlike]
+    """Returns one printable line for each difference: `load.concurrency: 4 then, 8 now`."""
+    return [for_terminal(f"{each.field}: {_value(each.base)} then, {_value(each.new)} now", 240) for each in unlike]
 
 
 def _value(value: Any) -> str:
@@ -70,22 +73,26 @@ def _top(compared: RunsCompared) -> Iterator[str]:
 
 
 def sentences(compared: RunsCompared) -> list[str]:
-    """One on each model that is in both runs."""
+    """Returns one sentence for each model that is in both runs, or one that says there is no such model."""
     return [sentence(compared, model) for model in compared.models] or ["no model is in both runs"]
 
 
 def remarks(compared: RunsCompared) -> Iterator[str]:
-    """What is to be known beside the changes."""
+    """Yields models that are in one run only, notes on the runs, and the client lag, below which no change counts."""
     for run, models in compared.only_in.items():
         if models:
             yield f"only in {run}: {', '.join(models)}"
     yield from compared.notes
     if compared.lag_ms is not None:
         lag = number(compared.lag_ms)
-        yield f"No time that moved by less than the client's own lag, {lag} ms (p99), is called better or worse."
+        yield f"A time that changed by less than the client lag, {lag} ms (p99), is not called better or worse."
 
 
 def changes_grid(compared: RunsCompared) -> Grid:
+    """Returns a table with a row for each model and metric, and one for the model's failed requests.
+
+    A model's name is only in its first row.
+    """
     rows = [
         row
         for each in compared.errors
@@ -96,15 +103,15 @@ def changes_grid(compared: RunsCompared) -> Grid:
 
 
 def _row(compared: RunsCompared, change: Change) -> tuple[str, ...]:
-    metric = next(one for one in METRICS if one.column == change.metric)
-    name = f"{metric.label} {change.statistic}, {metric.unit}"
+    name = BY_COLUMN[change.metric].head(change.statistic)
     ratio = change.ratio
-    moved = DASH if ratio.value is None else _signed(ratio.value, ratio.low, ratio.high)
     if ratio.value is None or ratio.low is None or ratio.high is None:
+        moved = DASH if ratio.value is None else percent_change(ratio.value - 1)
         ends = f"needs {ratio.interval_needs}" if ratio.interval_needs else DASH
     else:
-        places = _places(ratio.low, ratio.high)
-        ends = f"{signed(ratio.low, places)} to {signed(ratio.high, places)} %"
+        places = change_places(ratio.low, ratio.high)
+        moved, low, high = (percent_change(end - 1, places) for end in (ratio.value, ratio.low, ratio.high))
+        ends = f"{low.removesuffix(' %')} to {high}"
     return change.model, name, number(change.base), number(change.new), moved, ends, _mark(compared, change)
 
 
@@ -121,14 +128,6 @@ def _mark(compared: RunsCompared, change: Change) -> str:
     if change.ratio.value is None or not compared.shown(change):
         return ""
     return "worse" if (change.ratio.value > 1) == (change.better == "lower") else "better"
-
-
-def _signed(value: float, low: float | None, high: float | None) -> str:
-    return f"{signed(value, 1 if low is None or high is None else _places(low, high))} %"
-
-
-def _places(low: float, high: float) -> int:
-    return 1 if 100 * (high - low) < 10 else 0
 
 
 def _plain_change(change: Change) -> dict[str, Any]:

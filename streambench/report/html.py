@@ -1,6 +1,6 @@
-"""What every page of ours shares: templates that escape, our own style, a policy that fetches nothing, figures, tables.
+"""What all HTML pages share: templates that escape text, the style sheet, the content security policy, figures, tables.
 
-The only door to jinja2.
+The only module that imports jinja2.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from typing import Any
 
 import jinja2
 
-from streambench import plots
-from streambench.report.grid import Grid
-from streambench.report.names import safe
-from streambench.words import number, percent
+from streambench.report.figures import catalogue
+from streambench.report.text_table import Grid
+from streambench.text import count, for_html, number, percent
 
 
 def rendered(template: str, script: str = "", **parts: Any) -> str:
-    """The page that a template makes of these parts, every text escaped; `script` is ours, or there is none."""
+    """Returns the page: the template with these parts, every text escaped.
+
+    `script` must be one of streambench's own, or "" for a page without a script: it is not escaped.
+    """
     return (
         _environment()
         .get_template(template)
@@ -29,12 +31,13 @@ def rendered(template: str, script: str = "", **parts: Any) -> str:
 
 
 def asset(name: str) -> str:
+    """Returns the text of a file in `templates/`."""
     return (files("streambench.report") / "templates" / name).read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)
 class FigureShown:
-    """A figure as it stands in the page, or why there is none."""
+    """A figure as the page shows it: `svg`, or `why` it was skipped; the other one is ""."""
 
     name: str
     title: str
@@ -43,16 +46,17 @@ class FigureShown:
     why: str
 
 
-def figure_shown(drawn: plots.Drawn | plots.Left) -> FigureShown:
-    if isinstance(drawn, plots.Left):
-        return FigureShown(drawn.name, drawn.name.replace("-", " "), "", "", safe(drawn.why, 400))
-    svg = plots.to_svg(drawn)
+def figure_shown(drawn: catalogue.DrawnFigure | catalogue.SkippedFigure) -> FigureShown:
+    """Returns the figure as SVG for a page, without the XML declaration."""
+    if isinstance(drawn, catalogue.SkippedFigure):
+        return FigureShown(drawn.name, drawn.name.replace("-", " "), "", "", for_html(drawn.why, 400))
+    svg = catalogue.to_svg(drawn)
     return FigureShown(drawn.name, drawn.title, drawn.sentence, svg[svg.index("<svg") :], "")
 
 
 @dataclass(frozen=True, slots=True)
 class TableShown:
-    """A grid as a table: in each row the first cell's text, how many rows it stands for, and the other cells."""
+    """A grid as an HTML table; each row is the first cell's text, its rowspan, and the other cells."""
 
     head: tuple[str, ...]
     right: frozenset[int]
@@ -60,9 +64,10 @@ class TableShown:
 
 
 def table_shown(grid: Grid, unnamed: str) -> TableShown:
-    """`unnamed` is what a column without a head is called: in a page each has one.
+    """Returns the grid as a table; `unnamed` becomes the head of columns without one.
 
-    An empty first cell belongs to the one above it: that one then spans both rows, and its own has 0."""
+    An empty first cell is merged into the one above it: that cell's rowspan grows by one, the empty cell's is 0.
+    """
     rows = grid.cells()
     spans = [0] * len(rows)
     first = 0
@@ -81,17 +86,19 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    home.filters |= {"number": number, "percent": percent, "count": lambda value: f"{value:,}"}
+    home.filters |= {"number": number, "percent": percent, "count": count}
     return home
 
 
 def _dark() -> str:
-    """Without a scope: what `<use>` draws lies in a tree of its own, where no selector with an ancestor reaches."""
-    return f"@media screen and (prefers-color-scheme: dark) {{\n{plots.dark_css()}}}\n"
+    """Returns the dark colours of figures, without a scope: the content of a `<use>` element is in a shadow tree,
+    which no selector with an ancestor reaches.
+    """
+    return f"@media screen and (prefers-color-scheme: dark) {{\n{catalogue.dark_css()}}}\n"
 
 
 def _policy(script: str) -> str:
-    """Nothing from anywhere; of scripts, ours alone."""
+    """Returns the content security policy: no network access, and no script but this one (by its SHA-256)."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     scripts = f"script-src 'sha256-{digest}'; " if script else ""
     return f"default-src 'none'; {scripts}style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"

@@ -1,7 +1,8 @@
-"""What is seen while a run goes on: counts kept by the event loop, drawn by a thread of its own, on stderr.
+"""The view of a run in progress: the event loop updates counts, and a separate thread draws them on stderr.
 
-The thread shares the interpreter's lock with the loop that times streams. So the counts need no lock of their own (one
-writer, and a reader that may be a moment behind), drawing is plain text made twice a second, and nothing here raises.
+The thread shares the interpreter lock with the loop that times streams. So drawing is cheap (plain text, twice a
+second). The counts need no lock: they have one writer, and the reader may be slightly behind. No error in drawing
+reaches the run.
 """
 
 from __future__ import annotations
@@ -18,22 +19,23 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 from streambench.clock import NS, Clock
-from streambench.health import judge
-from streambench.metrics import NS_PER_MS, first_arrival_ns
-from streambench.records import GENERATED, AttemptRecord, Ticket
-from streambench.words import DASH, duration, inert, number
+from streambench.metrics.definitions import NS_PER_MS, first_arrival_ns
+from streambench.metrics.outcomes import outcome_of
+from streambench.records.schema import GENERATED, AttemptRecord, Ticket
+from streambench.runner.observers import ProgressObserver
+from streambench.text import DASH, count, duration, for_terminal, number
 
 DRAW_EVERY_S = 0.5
 LINE_EVERY_S = 5.0
 KEPT = 1_000
-"""TTFTs kept per model for the running median; above that, a fair sample of them."""
+"""TTFTs kept per model for the running median; of more, a uniform random sample."""
 
 _NAME_LIMIT = 28
 
 
 @dataclass(slots=True)
-class Counts:
-    """One model's state so far, of the measured phase but for `in_flight`."""
+class ModelProgress:
+    """One model's counts so far, of the measured phase; `in_flight` counts warm-up attempts too."""
 
     model: str
     ok: int = 0
@@ -42,9 +44,9 @@ class Counts:
     tokens: int = 0
     tokens_known: bool = False
     retries: int = 0
-    """Attempts beside the first of each ended request."""
+    """Attempts after the first, summed over the ended requests."""
     ttfts_ns: list[int] = field(default_factory=list)
-    """Sorted."""
+    """Sorted, in ns; at most KEPT."""
 
     @property
     def done(self) -> int:
@@ -52,53 +54,53 @@ class Counts:
 
     @property
     def ttft_p50_ms(self) -> float | None:
+        """The median of the kept TTFTs in ms (of two middle values the higher); None without any."""
         kept = self.ttfts_ns
         return kept[len(kept) // 2] / NS_PER_MS if kept else None
 
 
-class Progress:
-    """Counts of a run that goes on, from the event loop's thread. `begin` and `landed` come for each attempt, `end` for
-    each request with its last attempt: what is done and failed counts requests.
+class Progress(ProgressObserver):
+    """Counts of a run in progress, updated on the event loop's thread. `done` and `failed` count requests.
 
-    `planned` is the number of measured requests, None where only time ends the run.
+    `planned` is the number of measured requests; None if only a time limit ends the run.
     """
 
     def __init__(self, models: Iterable[str], planned: int | None, clock: Clock) -> None:
         self.planned = planned
         self.phase_name = "starting"
-        self.models = {model: Counts(model) for model in models}
+        self.models = {model: ModelProgress(model) for model in models}
         self._clock = clock
         self._started_ns = clock.now_ns()
         self._measure_ns: int | None = None
         self._random = random.Random(0)
 
-    def phase(self, name: str) -> None:
-        """`warmup`, `measure`, `draining`: shown as it is; the clock of rates starts at the first `measure`."""
+    def on_phase(self, name: str) -> None:
+        """Sets the phase's name, which is shown unchanged. The time for rates starts at the first `measure`."""
         self.phase_name = name
         if name == "measure" and self._measure_ns is None:
             self._measure_ns = self._clock.now_ns()
 
-    def begin(self, ticket: Ticket) -> None:
+    def on_attempt_start(self, ticket: Ticket) -> None:
         self._of(ticket.model).in_flight += 1
 
-    def landed(self, ticket: Ticket) -> None:
-        """Its wire is quiet; its record is still to come."""
+    def on_attempt_end(self, ticket: Ticket) -> None:
+        """The attempt's response has ended; its record follows later."""
         self._of(ticket.model).in_flight -= 1
 
-    def end(self, record: AttemptRecord) -> None:
+    def on_request_end(self, record: AttemptRecord) -> None:
         counts = self._of(record.ticket.model)
         if record.ticket.phase == "warmup":
             return
         self._count_tokens(counts, record)
         counts.retries += record.attempt - 1
-        if judge(record) == "ok":
+        if outcome_of(record) == "ok":
             counts.ok += 1
             self._keep_ttft(counts, record)
         else:
             counts.failed += 1
 
-    def unsent(self, _ticket: Ticket) -> None:
-        """No longer part of what is planned."""
+    def on_turn_dropped(self, ticket: Ticket) -> None:  # noqa: ARG002 - an observer's signature
+        """Subtracts the turn from `planned`, as it will not be sent."""
         if self.planned is not None:
             self.planned -= 1
 
@@ -124,36 +126,39 @@ class Progress:
 
     @property
     def measured_s(self) -> float:
-        """Since the measured phase began; 0 before."""
+        """Seconds since the measured phase began; 0 before it."""
         return 0.0 if self._measure_ns is None else (self._clock.now_ns() - self._measure_ns) / NS
 
     def eta_s(self) -> float | None:
-        """Seconds left at the rate so far; None before a request ended, once no more are sent, or without a plan."""
+        """Returns the seconds left at the rate so far.
+
+        None before the first request ended, outside the phase `measure`, or if `planned` is None.
+        """
         done = self.done
         if not done or self.planned is None or self.measured_s <= 0 or self.phase_name != "measure":
             return None
         return max(0, self.planned - done) * self.measured_s / done
 
-    def tokens_s(self, counts: Counts) -> float | None:
-        """Output tokens of ended attempts per second of the measured phase; None where no usage was stated."""
+    def tokens_s(self, counts: ModelProgress) -> float | None:
+        """Returns output tokens of ended requests per second of the measured phase; None if no usage was stated."""
         return counts.tokens / self.measured_s if counts.tokens_known and self.measured_s > 0 else None
 
-    def snapshot(self) -> list[Counts]:
-        """The models' counts, in the order of the config."""
+    def snapshot(self) -> list[ModelProgress]:
+        """Returns the models' counts, in the order of the config."""
         return self._all()
 
-    def _all(self) -> list[Counts]:
+    def _all(self) -> list[ModelProgress]:
         return list(self.models.values())
 
-    def _of(self, model: str) -> Counts:
-        return self.models.setdefault(model, Counts(model))
+    def _of(self, model: str) -> ModelProgress:
+        return self.models.setdefault(model, ModelProgress(model))
 
-    def _count_tokens(self, counts: Counts, record: AttemptRecord) -> None:
+    def _count_tokens(self, counts: ModelProgress, record: AttemptRecord) -> None:
         if record.usage is not None and record.usage.output is not None:
             counts.tokens += record.usage.output
             counts.tokens_known = True
 
-    def _keep_ttft(self, counts: Counts, record: AttemptRecord) -> None:
+    def _keep_ttft(self, counts: ModelProgress, record: AttemptRecord) -> None:
         ttft = first_arrival_ns(record.timeline, GENERATED)
         if ttft is None:
             return
@@ -166,7 +171,7 @@ class Progress:
 
 
 class Drawer(Protocol):
-    """Where a view goes. `close` may follow a `draw` that raised."""
+    """Draws a view every `every_s` seconds. `close` may be called after a `draw` that raised."""
 
     every_s: float
 
@@ -176,7 +181,10 @@ class Drawer(Protocol):
 
 
 class LiveView:
-    """Draws a Progress until the `with` block ends: a table on a terminal, else a line every 5 s; nothing if quiet."""
+    """Draws a Progress until the `with` block ends: a table on a terminal, else a line every 5 s; nothing if `quiet`.
+
+    `out` is stderr by default.
+    """
 
     def __init__(self, progress: Progress, out: TextIO | None = None, *, quiet: bool = False) -> None:
         self._progress = progress
@@ -197,11 +205,11 @@ class LiveView:
     ) -> None:
         self._stop.set()
         if self._thread is not None:
-            # A terminal that blocks (Ctrl-S) must not keep a finished run from its summary.
+            # A blocked terminal (Ctrl-S) must not delay the summary of a finished run.
             self._thread.join(timeout=2)
 
     def _run(self, drawer: Drawer) -> None:
-        # A view that cannot be drawn (stderr closed, a terminal gone) must not harm the run, so it only stops.
+        # If the view cannot be drawn (stderr is closed, the terminal is gone), it stops; the run goes on.
         with suppress(Exception):
             while not self._stop.wait(drawer.every_s):
                 drawer.draw()
@@ -211,13 +219,13 @@ class LiveView:
 
 def _drawer(progress: Progress, out: TextIO) -> Drawer:
     if _is_terminal(out):
-        with suppress(Exception):  # a terminal that rich cannot drive still takes lines
+        with suppress(Exception):  # if rich cannot use the terminal, plain lines still work
             return _Screen(progress, out)
     return _Lines(progress, out)
 
 
 class _Lines:
-    """A plain line now and then, for a pipe or a log."""
+    """Writes a plain line every LINE_EVERY_S seconds, for a pipe or a log."""
 
     every_s = LINE_EVERY_S
 
@@ -234,7 +242,7 @@ class _Lines:
 
 
 class _Screen:
-    """A block of lines redrawn in place by rich, which is loaded here: before the measured phase."""
+    """Redraws a block of lines in place with rich. The constructor imports rich: it runs before the measured phase."""
 
     every_s = DRAW_EVERY_S
 
@@ -261,34 +269,38 @@ class _Screen:
 
 
 def headline(progress: Progress) -> str:
-    """The whole run in one line."""
-    planned = "" if progress.planned is None else f" of {progress.planned:,}"
-    retries = f"{progress.retries:,} retries, " if progress.retries else ""
+    """Returns the whole run in one line: elapsed time, phase, counts, ETA."""
+    planned = "" if progress.planned is None else f" of {count(progress.planned)}"
+    retries = f"{count(progress.retries)} retries, " if progress.retries else ""
     return (
-        f"[{duration(progress.elapsed_s)}] {progress.phase_name}: {progress.done:,}{planned} done, "
-        f"{progress.failed:,} failed, {retries}{progress.in_flight:,} in flight, ETA {duration(progress.eta_s())}"
+        f"[{duration(progress.elapsed_s)}] {progress.phase_name}: {count(progress.done)}{planned} done, "
+        f"{count(progress.failed)} failed, {retries}{count(progress.in_flight)} in flight, "
+        f"ETA {duration(progress.eta_s())}"
     )
 
 
 def lines(progress: Progress, width: int, height: int) -> list[str]:
-    """The headline and a row a model, cut to `width` and `height`; models that do not fit are counted."""
+    """Returns the headline and a table with a row for each model, at most `width` characters wide.
+
+    At most `height` lines, or three if `height` is less. If not all models fit, the last line counts the others.
+    """
     models = progress.snapshot()
     room = max(1, height - 2)
     shown = models if len(models) <= room else models[: room - 1]
-    names = max([len("model"), *(len(inert(counts.model, _NAME_LIMIT)) for counts in shown)])
+    names = max([len("model"), *(len(for_terminal(counts.model, _NAME_LIMIT)) for counts in shown)])
     rows = [_row("model", ("done", "failed", "in flight", "TTFT p50 ms", "tok/s"), names)]
-    rows += [_row(inert(counts.model, _NAME_LIMIT), _cells(progress, counts), names) for counts in shown]
+    rows += [_row(for_terminal(counts.model, _NAME_LIMIT), _cells(progress, counts), names) for counts in shown]
     if len(shown) < len(models):
         rows.append(f"... and {len(models) - len(shown)} more models")
     return [line[:width] for line in (headline(progress), *rows)]
 
 
-def _cells(progress: Progress, counts: Counts) -> Sequence[str]:
+def _cells(progress: Progress, counts: ModelProgress) -> Sequence[str]:
     speed = progress.tokens_s(counts)
     return (
-        f"{counts.done:,}",
-        f"{counts.failed:,}",
-        f"{counts.in_flight:,}",
+        f"{count(counts.done)}",
+        f"{count(counts.failed)}",
+        f"{count(counts.in_flight)}",
         number(counts.ttft_p50_ms),
         DASH if speed is None else number(speed),
     )

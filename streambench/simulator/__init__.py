@@ -1,12 +1,5 @@
-"""The embedded OpenAI-compatible gateway: seeded delays, faults by name, and the truth about its own writes.
+"""The simulator: an OpenAI-compatible gateway with seeded delays, named faults, and a log of its own write times.
 
-It runs as a process of its own (`process.SimulatorProcess`), so that what it costs is not the client's lateness.
-A request goes gateway -> answer (drawn) -> frames (events) -> faults -> script (bytes, due times) -> pacer -> socket.
+It runs in a separate process (`process.SimulatorProcess`), so that its CPU time does not delay the client. A request
+passes through these modules in order: app, answer, chat_events, faults, script, pacer, playback, connection.
 """
-
-from __future__ import annotations
-
-from streambench.simulator.command import main
-from streambench.simulator.process import SimulatorProcess
-
-__all__ = ["SimulatorProcess", "main"]

@@ -1,4 +1,4 @@
-"""`python -m streambench.simulator`: see `command.main`."""
+"""Runs `command.main` for `python -m streambench.simulator`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""One answer, drawn: its words, its delays and how it ends. Pure: the same seed, model, messages and count of earlier
-equal requests give the same answer, whatever else the gateway is serving."""
+"""Draws one answer: its words, its delays and its finish reason.
+
+The functions are pure. The same seed, model, messages and number of earlier equal requests give the same answer,
+whatever else the simulator is serving.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from streambench.simulator.models import SimModel
-from streambench.simulator.requests import ChatRequest, Json
-from streambench.simulator.shapes import arguments, cut, json_answer, tool_name, tools_of
+from streambench.simulator.profile import SimModel
+from streambench.simulator.request_parser import ChatRequest, Json
+from streambench.simulator.structured_output import arguments, cut, json_answer, tool_name, tools_of
 
 MS = 1_000_000
 
-# A token is a word here. None needs escaping in JSON, so chunks are built by joining strings;
-# a few are beyond ASCII, so that a client which counts bytes for characters is caught.
+# Each word counts as one token. No word needs escaping in JSON, so chunks are built by joining strings. Some words are
+# not ASCII, so that a client that counts bytes as characters gives wrong numbers.
 WORDS = (
     " the", " a", " and", " of", " to", " in", " river", " stone", " light", " morning", " keeps", " slow", " bright",
     " open", " turns", " over", " under", " along", " harbour", " letter", " small", " quiet", " signal", " answer",
@@ -27,22 +30,22 @@ WORDS = (
 
 
 EFFORTS: Mapping[str, float] = {"none": 0, "minimal": 0.25, "low": 0.5, "medium": 1, "high": 2, "xhigh": 3}
-"""What an effort makes of the tokens that a model thinks."""
+"""Reasoning effort to the factor by which the drawn number of reasoning tokens is multiplied."""
 
 
 class Piece(NamedTuple):
-    """One chunk to be: its kind (t reasoning, c content, f tool), its text and how many tokens it stands for."""
+    """The content of one chunk: its kind (`t` reasoning, `c` content, `f` tool call), its text and its token count."""
 
     kind: str
     text: str
     tokens: int
     call: int = 0
-    """Of a tool's piece: which of the answer's calls."""
+    """Index of the tool call that the piece belongs to; only for kind `f`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
-    """What must be known at once. The rest is drawn by `draw_answer` from the same generator, while the TTFT passes."""
+class AnswerOpening:
+    """What must be known when a request arrives. `draw_answer` draws the rest later, from the same generator."""
 
     rng: random.Random
     request_id: str
@@ -50,12 +53,12 @@ class Opening:
     headers_ns: int
     ttft_ns: int
     cached_tokens: int = 0
-    """Of the prompt."""
+    """Prompt tokens that the simulated prompt cache already holds."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What will be said and when; `at_ns` has the offset from the request's end of every piece."""
+class DrawnAnswer:
+    """A whole answer. `at_ns` has the due time of each piece, in ns after the request was complete."""
 
     request_id: str
     created: int
@@ -63,23 +66,23 @@ class Answer:
     pieces: tuple[Piece, ...]
     at_ns: tuple[int, ...]
     end_ns: int
-    """When the finish, the usage and [DONE] are due: one gap after the last piece, as the end token takes its turn."""
+    """Due time of the finish reason, the usage and [DONE]: one gap after the last piece, as for an end token."""
     finish: str
     prompt_tokens: int
     hidden_tokens: int = 0
-    """Reasoning that is billed and never streamed."""
+    """Reasoning tokens that count in the usage but are not streamed."""
     reasoning_field: str = "reasoning_content"
     cached_tokens: int = 0
     tool_names: tuple[str, ...] = ()
-    """Of the functions called, in order."""
+    """Names of the functions called, in order."""
     legacy_call: bool = False
-    """Asked for by `functions`, and made as `function_call`."""
+    """True if a tool call is sent as `function_call`, because the request declared no `tools` (only `functions`)."""
     json: bool = False
-    """The content is the JSON that was asked for."""
+    """True if the content is the JSON that the request asked for."""
 
     @property
     def tool_name(self) -> str | None:
-        """Of the first call."""
+        """Name of the first function called; None if there is no call."""
         return self.tool_names[0] if self.tool_names else None
 
     @property
@@ -94,19 +97,22 @@ class Answer:
             "completion_tokens_details": {"reasoning_tokens": reasoning},
         }
 
-    def half(self, finish: str) -> Answer:
-        """The same answer ending after half its pieces, one at least, for the reason given."""
+    def half(self, finish: str) -> DrawnAnswer:
+        """Returns the answer cut to the first half of its pieces (at least one), with this finish reason."""
         return self.first(max(1, len(self.pieces) // 2), finish)
 
-    def first(self, count: int, finish: str) -> Answer:
+    def first(self, count: int, finish: str) -> DrawnAnswer:
         end_ns = self.at_ns[count] if count < len(self.pieces) else self.end_ns
         return replace(self, pieces=self.pieces[:count], at_ns=self.at_ns[:count], end_ns=end_ns, finish=finish)
 
 
 def open_answer(
     name: str, model: SimModel, request: ChatRequest, seed: int, digest: str, asked: int, cached: int = 0
-) -> Opening:
-    """The first draws for a request that was asked `asked` times before, and whose first `cached` tokens are known."""
+) -> AnswerOpening:
+    """Draws the request id, the fault, and the delays of the headers and of the first chunk.
+
+    asked: number of earlier equal requests. cached: number of prompt tokens that the prompt cache already holds.
+    """
     rng = random.Random(_seed_of(seed, name, digest, asked))
     bits = f"{rng.getrandbits(128):032x}"
     request_id = f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}"
@@ -114,11 +120,11 @@ def open_answer(
     ttft_ms = model.ttft_ms.draw(rng) + model.prompt_token_ms * (request.prompt_tokens() - cached)
     ttft_ns = round(ttft_ms * MS)
     headers_ns = min(round(model.headers_ms.draw(rng) * MS), ttft_ns)
-    return Opening(rng, request_id, fault, headers_ns, ttft_ns, cached)
+    return AnswerOpening(rng, request_id, fault, headers_ns, ttft_ns, cached)
 
 
-def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatRequest, created: int) -> Answer:
-    """The whole answer, cut at the request's token limit."""
+def draw_answer(opening: AnswerOpening, name: str, model: SimModel, request: ChatRequest, created: int) -> DrawnAnswer:
+    """Draws the whole answer and cuts it at the request's token limit."""
     rng = opening.rng
     thought, hidden = _draw_reasoning(model, request, rng)
     tools = tools_of(request, model.parallel_calls) if model.tools and request.wants_tools else ()
@@ -127,7 +133,7 @@ def draw_answer(opening: Opening, name: str, model: SimModel, request: ChatReque
     pieces = _within(request.token_limit, hidden, whole)
     at_ns, end_ns = _schedule(opening.ttft_ns, len(pieces), model, rng)
     short = len(pieces) < len(whole) or sum(p.tokens for p in pieces) < sum(p.tokens for p in whole)
-    return Answer(
+    return DrawnAnswer(
         request_id=opening.request_id,
         created=created,
         model=name,
@@ -166,7 +172,7 @@ def _draw_fault(model: SimModel, rng: random.Random) -> str | None:
 
 
 def _draw_reasoning(model: SimModel, request: ChatRequest, rng: random.Random) -> tuple[tuple[Piece, ...], int]:
-    """(pieces to stream, tokens that stay hidden)."""
+    """Returns the reasoning pieces to stream and the number of hidden reasoning tokens."""
     if model.reasoning is None:
         return (), 0
     tokens = model.reasoning.tokens.draw(rng) * EFFORTS.get(request.effort, 1.0)
@@ -178,7 +184,7 @@ def _draw_reasoning(model: SimModel, request: ChatRequest, rng: random.Random) -
 
 
 def _draw_said(model: SimModel, request: ChatRequest, rng: random.Random) -> tuple[tuple[Piece, ...], bool]:
-    """The content, and whether it is JSON that was asked for."""
+    """Returns the content's pieces, and True if they are JSON that the request asked for."""
     tokens = model.tokens.draw(rng)
     text = json_answer(request, rng, WORDS, tokens)
     if text is None:
@@ -187,14 +193,14 @@ def _draw_said(model: SimModel, request: ChatRequest, rng: random.Random) -> tup
 
 
 def _tool_pieces(tools: Sequence[Json], rng: random.Random) -> tuple[Piece, ...]:
-    """Of each call the opening (no text), then its arguments in pieces."""
+    """Returns, for each call, a first piece without text and then the pieces of its arguments."""
     return tuple(
         Piece("f", part, 1, call) for call, tool in enumerate(tools) for part in ("", *cut(arguments(tool, rng, WORDS)))
     )
 
 
 def _draw_text(kind: str, model: SimModel, rng: random.Random, tokens: float) -> tuple[Piece, ...]:
-    """At least one token, in pieces of the model's chunk size."""
+    """Returns random words, at least one, in pieces of the model's chunk size."""
     words = rng.choices(WORDS, k=max(1, round(tokens)))
     words[0] = words[0].lstrip()
     if model.chunk_tokens.form == "constant" and model.chunk_tokens.first <= 1:
@@ -208,7 +214,7 @@ def _draw_text(kind: str, model: SimModel, rng: random.Random, tokens: float) ->
 
 
 def _within(limit: int | None, hidden: int, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """The pieces that fit the limit, in which hidden tokens count too. A piece over the edge loses its last words."""
+    """Returns the pieces that fit the token limit. Hidden tokens count; a piece that crosses the limit is cut."""
     if limit is None:
         return pieces
     kept, left = [], limit - hidden
@@ -223,16 +229,16 @@ def _within(limit: int | None, hidden: int, pieces: tuple[Piece, ...]) -> tuple[
 
 
 def _words_of(piece: Piece) -> Sequence[str]:
-    """A piece of several tokens, taken apart again at its spaces and punctuation."""
+    """Splits a piece's text into its words, at spaces, commas and full stops."""
     return [word for word in piece.text.replace(" ", "\0 ").replace(",", "\0,").replace(".", "\0.").split("\0") if word]
 
 
 def _schedule(ttft_ns: int, count: int, model: SimModel, rng: random.Random) -> tuple[tuple[int, ...], int]:
-    """The offset of each of `count` pieces, and that of the end. Pieces of one burst share their offset."""
+    """Returns the due time of each of `count` pieces and of the end, in ns. Pieces of one burst share a due time."""
     writes = -(-count // model.burst)
     gaps = [round(ms * MS) for ms in model.gap_ms.draw_many(rng, writes)]
     if model.stall is not None and rng.random() < model.stall.chance and writes:
-        # gaps[k] lies after write k, so no stall can fall before the first chunk and be taken for TTFT
+        # gaps[k] comes after write k, so a stall never comes before the first chunk, where it would count as TTFT
         gaps[rng.randrange(max(1, writes - 1))] += round(model.stall.ms.draw(rng) * MS)
     at, due = [], ttft_ns
     for gap in gaps:

@@ -1,6 +1,6 @@
-"""uvicorn's HTTP protocol with a way down to the socket: paced writes that skip the ASGI messages, cuts and resets.
+"""uvicorn's HTTP protocol with direct access to the socket: paced writes that bypass ASGI messages, cuts and resets.
 
-The response still begins and ends through uvicorn, so keep-alive, chunked framing and pipelining stay its business.
+The response still begins and ends through uvicorn, which therefore handles keep-alive, chunked framing and pipelining.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from streambench.clock import MonotonicClock
 
 EXTENSION = "streambench"
-"""Where the ASGI scope carries the connection and the request's last instant."""
+"""Key of the ASGI scope's `extensions` that holds the connection and `received_ns`, when the request was complete."""
 
 _now_ns = MonotonicClock().now_ns
 
 
-class Playing(Protocol):
-    """What the connection tells of its fate."""
+class ConnectionEvents(Protocol):
+    """Receives the connection's events: `stop` when it is lost, `resume` when it can be written to again."""
 
     def stop(self) -> None: ...
 
     def resume(self) -> None: ...
 
 
-class Connection(HttpToolsProtocol):
-    """One client's connection."""
+class ServerConnection(HttpToolsProtocol):
+    """One client connection."""
 
     paused = False
     lost = False
-    playing: Playing | None = None
-    """What is under way on this connection; set by the gateway."""
+    playing: ConnectionEvents | None = None
+    """The stream or wait in progress on this connection; set by `SimulatorApp`."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         sock = transport.get_extra_info("socket")
-        # asyncio sets this only where the listening socket was made with an explicit protocol number
+        # asyncio sets TCP_NODELAY only if the listening socket was created with an explicit protocol number
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -68,15 +68,15 @@ class Connection(HttpToolsProtocol):
             self.playing.resume()
 
     def write(self, payload: bytes) -> None:
-        """Past the ASGI messages; asyncio sends at once where nothing is queued before it."""
+        """Writes to the transport, bypassing ASGI messages. asyncio sends at once if nothing is queued."""
         self.transport.write(payload)
 
     def cut(self) -> None:
-        """Closes (FIN) what stands open, the body's closing chunk unsent."""
+        """Closes the connection (FIN) without sending the body's closing chunk."""
         self.transport.close()
 
     def reset(self) -> None:
-        """Closes with a TCP RST: that is what lingering for no time means."""
+        """Closes the connection with a TCP RST, which is what SO_LINGER with a timeout of 0 causes."""
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()

@@ -1,6 +1,6 @@
-"""The same answer by the other two APIs: Responses and legacy Completions, as streams and whole. Pure.
+"""Formats an answer for the Responses API and the legacy Completions API, as a stream or whole. Pure functions.
 
-What a chat's frames say, in other words and at the same instants, so that APIs differ in nothing but their form.
+Events are due at the same times as the chunks of a chat completion, so the APIs differ only in their format.
 """
 
 from __future__ import annotations
@@ -11,33 +11,36 @@ from typing import Any
 
 import msgspec
 
-from streambench.simulator.answer import Answer, Piece
-from streambench.simulator.frames import FINGERPRINT, Event
-from streambench.simulator.requests import Json
+from streambench.simulator.answer import DrawnAnswer, Piece
+from streambench.simulator.chat_events import FINGERPRINT, ChatEvent
+from streambench.simulator.request_parser import Json
 
 # --- legacy Completions
 
 
-def completion_events(answer: Answer, *, usage: bool) -> list[Event]:
-    """The pieces of text, the finish, usage if asked for, [DONE]. No roles, no reasoning and no tools are known."""
+def completion_events(answer: DrawnAnswer, *, usage: bool) -> list[ChatEvent]:
+    """Returns the stream's events: content, finish reason, usage if True, [DONE].
+
+    Reasoning and tool calls are left out, as legacy Completions cannot carry them.
+    """
     events = [
-        Event("c", _data(_text_completion(answer, piece.text)), at_ns)
+        ChatEvent("c", _data(_text_completion(answer, piece.text)), at_ns)
         for piece, at_ns in zip(answer.pieces, answer.at_ns, strict=True)
         if piece.kind == "c"
     ]
-    events.append(Event("o", _data(_text_completion(answer, "", answer.finish)), answer.end_ns))
+    events.append(ChatEvent("o", _data(_text_completion(answer, "", answer.finish)), answer.end_ns))
     if usage:
         last = {**_text_completion(answer, ""), "choices": [], "usage": answer.usage}
-        events.append(Event("u", _data(last), answer.end_ns))
-    return [*events, Event("d", b"data: [DONE]\n\n", answer.end_ns)]
+        events.append(ChatEvent("u", _data(last), answer.end_ns))
+    return [*events, ChatEvent("d", b"data: [DONE]\n\n", answer.end_ns)]
 
 
-def whole_completion(answer: Answer) -> Json:
+def whole_completion(answer: DrawnAnswer) -> Json:
     text = "".join(piece.text for piece in answer.pieces if piece.kind == "c")
     return {**_text_completion(answer, text, answer.finish), "usage": answer.usage}
 
 
-def _text_completion(answer: Answer, text: str, finish: str | None = None) -> Json:
+def _text_completion(answer: DrawnAnswer, text: str, finish: str | None = None) -> Json:
     return {
         "id": f"cmpl-{answer.request_id}",
         "object": "text_completion",
@@ -58,30 +61,30 @@ _ITEMS = {"t": "reasoning", "c": "message", "f": "function_call"}
 _ENDS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def response_events(answer: Answer, *, role_ns: int, usage: bool) -> list[Event]:
-    """Created, each item with its pieces, and how it ended; numbered in order."""
-    told = [*_opening(answer, role_ns)]
+def response_events(answer: DrawnAnswer, *, role_ns: int, usage: bool) -> list[ChatEvent]:
+    """Returns the stream's events, numbered in order: created, in_progress, those of each output item, and the end."""
+    events = [*_opening(answer, role_ns)]
     for place, (kind, pieces) in enumerate(_runs(answer)):
-        told += _item_events(answer, place, kind, pieces)
+        events += _item_events(answer, place, kind, pieces)
     end = "response.incomplete" if answer.finish in _ENDS else "response.completed"
     response = whole_response(answer)
     if not usage:
         response["usage"] = None
-    told.append(("u" if usage else "o", end, {"response": response}, answer.end_ns))
+    events.append(("u" if usage else "o", end, {"response": response}, answer.end_ns))
     return [
-        Event(kind, _named(name, {"type": name, "sequence_number": at, **plain}), at_ns)
-        for at, (kind, name, plain, at_ns) in enumerate(told)
+        ChatEvent(kind, _named(name, {"type": name, "sequence_number": at, **plain}), at_ns)
+        for at, (kind, name, plain, at_ns) in enumerate(events)
     ]
 
 
 def failed_event(answer_id: str, message: str, code: str) -> bytes:
-    """The event of a response that failed on its way."""
+    """Returns the `response.failed` event of a stream that fails before its end."""
     error = {"code": code, "message": message}
     response = {"id": answer_id, "object": "response", "status": "failed", "error": error, "output": []}
     return _named("response.failed", {"type": "response.failed", "sequence_number": 0, "response": response})
 
 
-def whole_response(answer: Answer) -> Json:
+def whole_response(answer: DrawnAnswer) -> Json:
     status = "incomplete" if answer.finish in _ENDS else "completed"
     details = {"reason": _ENDS[answer.finish]} if status == "incomplete" else None
     output = [
@@ -91,22 +94,22 @@ def whole_response(answer: Answer) -> Json:
     return {**_response(answer, status), "incomplete_details": details, "output": output, "usage": _usage(answer)}
 
 
-Told = tuple[str, str, Json, int]
-"""Its letter, its type, what it says besides, and when."""
+SpokenAs = tuple[str, str, Json, int]
+"""An event: its kind (a letter of `records.schema.KINDS`), its type, its other fields, and its due time in ns."""
 
 
-def _opening(answer: Answer, role_ns: int) -> Iterator[Told]:
+def _opening(answer: DrawnAnswer, role_ns: int) -> Iterator[SpokenAs]:
     for state in ("created", "in_progress"):
         yield "o", f"response.{state}", {"response": _response(answer, "in_progress")}, role_ns
 
 
-def _runs(answer: Answer) -> list[tuple[str, list[tuple[int, Piece]]]]:
-    """The pieces of each item, with when they are due."""
+def _runs(answer: DrawnAnswer) -> list[tuple[str, list[tuple[int, Piece]]]]:
+    """Groups the pieces by output item. Returns (kind, [(due time in ns, piece), ...]) for each item."""
     timed = zip(answer.at_ns, answer.pieces, strict=True)
     return [(kind, list(run)) for (kind, _), run in groupby(timed, key=lambda one: (one[1].kind, one[1].call))]
 
 
-def _item_events(answer: Answer, place: int, kind: str, pieces: list[tuple[int, Piece]]) -> Iterator[Told]:
+def _item_events(answer: DrawnAnswer, place: int, kind: str, pieces: list[tuple[int, Piece]]) -> Iterator[SpokenAs]:
     first_ns, last_ns = pieces[0][0], pieces[-1][0]
     text = "".join(piece.text for _, piece in pieces)
     at = {"item_id": _item_id(answer, place), "output_index": place}
@@ -131,7 +134,8 @@ _FORMS: dict[str, tuple[str, str, Json, str]] = {
     "t": ("response.reasoning_summary_text", "response.reasoning_summary_part", {"summary_index": 0}, "text"),
     "f": ("response.function_call_arguments", "", {}, "arguments"),
 }
-"""By letter: the events of its pieces and of its part, where in the item they are, and what holds all of it."""
+"""By kind: the event type of its pieces, that of its part ("" if it has no parts), the fields that say which part of
+the item an event belongs to, and the field of the `.done` event that has the whole text."""
 
 
 def _part(kind: str, text: str) -> Json:
@@ -142,8 +146,8 @@ def _summary(text: str) -> Json:
     return {"type": "summary_text", "text": text}
 
 
-def _item(answer: Answer, place: int, first: Piece, text: str, status: str) -> Json:
-    """The item that begins with this piece."""
+def _item(answer: DrawnAnswer, place: int, first: Piece, text: str, status: str) -> Json:
+    """Returns the output item whose first piece is `first`."""
     kind = first.kind
     item: Json = {"id": _item_id(answer, place), "type": _ITEMS[kind], "status": status}
     if kind == "c":
@@ -154,11 +158,11 @@ def _item(answer: Answer, place: int, first: Piece, text: str, status: str) -> J
     return {**item, "call_id": call_id, "name": answer.tool_names[first.call], "arguments": text}
 
 
-def _item_id(answer: Answer, place: int) -> str:
+def _item_id(answer: DrawnAnswer, place: int) -> str:
     return f"item_{answer.request_id.replace('-', '')[:24]}{place}"
 
 
-def _response(answer: Answer, status: str) -> Json:
+def _response(answer: DrawnAnswer, status: str) -> Json:
     return {
         "id": f"resp_{answer.request_id}",
         "object": "response",
@@ -179,7 +183,7 @@ def _response(answer: Answer, status: str) -> Json:
     }
 
 
-def _usage(answer: Answer) -> Json:
+def _usage(answer: DrawnAnswer) -> Json:
     usage = answer.usage
     return {
         "input_tokens": usage["prompt_tokens"],

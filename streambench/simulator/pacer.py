@@ -1,6 +1,6 @@
-"""One timer for all streams: a heap of due times, woken by `timers`' finest timer.
+"""One timer for all streams: a heap of due times and the timer of `clock.make_timer`.
 
-asyncio's own timers are rounded up to a millisecond by epoll; with 500 streams at 20 ms that would be a twentieth.
+epoll rounds asyncio's own timers up to a millisecond, which is a twentieth of a chunk interval of 20 ms.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
-from streambench.clock import MonotonicClock
-from streambench.timers import make_timer
+from streambench.clock import MonotonicClock, make_timer
 
 NEVER = 0
-"""What a `Timed` returns that needs no further turn."""
+"""`Timed.step` returns this if it need not be called again."""
 
 
 class Timed(Protocol):
-    """Something with a next due time."""
+    """An object that the pacer calls when it is due."""
 
     def step(self, now_ns: int) -> int:
-        """Does what is due by now; returns when it wants its next turn (monotonic ns), or NEVER."""
+        """Does what is due by now. Returns the next due time (monotonic ns), or NEVER."""
 
 
 class Pacer:
-    """Gives every `Timed` its turns when they are due, and does queued work in the time between."""
+    """Calls each `Timed` when it is due, and does queued work in between."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -48,7 +47,7 @@ class Pacer:
             self._arm(due_ns)
 
     def when_free(self, work: Callable[[], None]) -> None:
-        """Does the work soon, one piece of it per turn of the loop, so that no burst of it holds up what is due."""
+        """Queues `work`. One queued call runs per iteration of the event loop, so that many do not delay due writes."""
         self._queued.append(work)
         if len(self._queued) == 1:
             self._loop.call_soon(self._do_queued)
@@ -62,12 +61,15 @@ class Pacer:
                 self._loop.call_soon(self._do_queued)
 
     def _wake(self) -> None:
-        """The hot path. What falls due meanwhile waits for the next turn of the loop, so that reading never starves."""
+        """Calls every item that is due. This is the hot path.
+
+        Items that become due meanwhile wait for the next iteration of the event loop, so that reads are not starved.
+        """
         heap, now_ns = self._heap, self._now_ns()
         while heap and heap[0][0] <= now_ns:
             _, serial, item = heap[0]
             next_ns = item.step(now_ns)
-            # a step never schedules or drops another item, so the root is still this one
+            # `step` never schedules or removes another item, so this item is still the heap's root
             if next_ns == NEVER:
                 heapq.heappop(heap)
             else:

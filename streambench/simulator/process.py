@@ -1,7 +1,7 @@
-"""The parent's side: starts the simulator as a process of its own, learns its address, stops it.
+"""Starts the simulator in a child process, reads its address, and stops it.
 
-The child is in a session of its own, so Ctrl-C in the terminal reaches only the parent, which may drain first; and it
-exits when its standard input ends, so it never outlives the parent, not even after kill -9.
+The child has its own session, so Ctrl-C in the terminal reaches only the parent, which can first wait for open
+requests. The child exits when its standard input ends, so it never outlives the parent, even after kill -9.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ STOP_TIMEOUT_S = 5.0
 
 
 class SimulatorProcess:
-    """The embedded gateway. Entering it starts it; `base_url` waits until it takes requests; leaving it stops it."""
+    """The simulator process, as a context manager: entering starts it, leaving stops it.
+
+    `base_url` waits until it accepts requests.
+    """
 
     def __init__(self, models: Path, *, seed: int = 0, truth: Path | None = None) -> None:
         self._command = [sys.executable, "-m", "streambench.simulator", "--parent-pipe"]
@@ -52,12 +55,15 @@ class SimulatorProcess:
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
-        """Spawns it and returns at once, so that the caller can load what it needs meanwhile."""
+        """Starts the process and returns at once, so that the caller can import modules meanwhile.
+
+        Raises SimulatorError if it was started already.
+        """
         if self._child is not None:
-            raise SimulatorError("the simulator was started already")
-        # a file, not a pipe: nobody reads it while the simulator runs, and a full pipe would stop it
+            raise SimulatorError("the simulator has already been started")
+        # a file and not a pipe: it is not read while the simulator runs, and a full pipe would block the simulator
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
-        self._child = subprocess.Popen(  # noqa: S603 - our own module
+        self._child = subprocess.Popen(  # noqa: S603 - runs a module of streambench
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -66,25 +72,28 @@ class SimulatorProcess:
         )
 
     def base_url(self, timeout_s: float = 10.0) -> str:
-        """`http://127.0.0.1:PORT/v1`, once it takes requests. Raises SimulatorError with what it said if it fails."""
+        """Waits until the simulator accepts requests, and returns `http://127.0.0.1:PORT/v1`.
+
+        Raises SimulatorError with the process's standard error if it does not start within `timeout_s` seconds.
+        """
         if self._base_url is None:
             line = self._first_line(timeout_s)
             if not line.startswith(READY):
-                said = self.said()
+                errors = self.stderr_text()
                 self.stop()
-                raise SimulatorError(f"the simulator did not start: {said or 'it said nothing'}")
+                raise SimulatorError(f"the simulator did not start: {errors or 'it printed no error'}")
             self._base_url = line[len(READY) :].decode().strip()
         return self._base_url
 
-    def said(self) -> str:
-        """What it wrote to standard error so far, in one line."""
+    def stderr_text(self) -> str:
+        """Returns what the process has written to standard error so far, as one line."""
         if self._stderr is None:
             return ""
         written = os.pread(self._stderr.fileno(), 65536, 0).decode(errors="replace")
         return "; ".join(line.strip() for line in written.splitlines() if line.strip())
 
     def stop(self) -> None:
-        """Ends it and waits until it is gone. Does nothing where it never ran or was stopped."""
+        """Stops the process and waits for its exit. Does nothing if it is not running."""
         if self._child is None:
             return
         self._child.terminate()
@@ -99,7 +108,10 @@ class SimulatorProcess:
         self._child = self._stderr = self._base_url = None
 
     def _first_line(self, timeout_s: float) -> bytes:
-        """The first line of its standard output; what there was of it when the output ended or the time was up."""
+        """Returns the first line of the process's standard output.
+
+        The line is incomplete or empty if the output ended or `timeout_s` seconds passed first.
+        """
         if self._child is None or self._child.stdout is None:
             raise SimulatorError("the simulator was not started")
         output, line = self._child.stdout.fileno(), b""
@@ -115,7 +127,7 @@ class SimulatorProcess:
         return line
 
     def _await_last_words(self, *, ended: bool) -> None:
-        """After its output ended it is about to exit; only then has it said all it will say."""
+        """Waits for the exit of a process whose output has ended, so that its standard error is complete."""
         if ended and self._child is not None:
             try:
                 self._child.wait(STOP_TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""Which prompts a model has read before: a simulated prompt cache, by whole messages from the start."""
+"""A simulated prompt cache, which compares whole messages from the start of the prompt."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from streambench.simulator.requests import Json, tokens_of
+from streambench.simulator.request_parser import Json, tokens_of
 
 MOST = 50_000
-"""Beginnings that are remembered, over all models; above it the cache starts anew."""
+"""Maximum number of stored prefixes, over all models; above it the cache is cleared."""
 
 
 class PromptCache:
-    """Remembers every beginning of every request that a model with a cache was sent."""
+    """Stores every prefix of every request that a model with a cache was sent."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, bytes]] = set()
 
     def take(self, model: str, messages: Sequence[Json]) -> int:
-        """Tokens of the longest beginning that this model was sent before; from now on it knows all of them."""
+        """Returns the tokens of the longest prefix that this model was sent before, and stores all prefixes."""
         cached = 0
         tokens = 0
         if len(self._seen) > MOST:
@@ -34,7 +34,7 @@ class PromptCache:
 
 
 def _digests(messages: Sequence[Json]) -> Iterator[bytes]:
-    """Of each beginning: one message, two, and so on."""
+    """Yields the digest of each prefix: the first message, the first two, and so on."""
     running = hashlib.blake2b(digest_size=16)
     for message in messages:
         running.update(msgspec.json.encode(message, order="deterministic"))

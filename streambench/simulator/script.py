@@ -1,4 +1,4 @@
-"""A stream ready to be played: the bytes of each write, already framed for HTTP and SSE, and when each is due."""
+"""The script of a stream: the bytes of each write, already framed for HTTP and SSE, and its due time."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 
-from streambench.simulator.answer import MS, Answer
+from streambench.simulator.answer import MS, DrawnAnswer
+from streambench.simulator.chat_events import ChatEvent, stream_events
 from streambench.simulator.faults import COMMENT, GENERATED, End, Fault
-from streambench.simulator.frames import Event, stream_events
-from streambench.simulator.models import SimModel
 from streambench.simulator.other_apis import completion_events, response_events
+from streambench.simulator.profile import SimModel
 
 COMMENT_MS = 100.0
-"""Between two comments of a stream that sends them for ever, where the model states no other."""
+"""Default interval between comments, in ms, for a stream that sends comments for ever."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """The columns have one entry a write; `kinds` has a letter a chunk, `chunks` says how many a write holds."""
+    """The writes of one stream.
+
+    `payloads`, `due_ns` (after the request was complete) and `chunks` (number of chunks) have one entry per write;
+    `kinds` has one letter per chunk.
+    """
 
     payloads: list[bytes]
     due_ns: list[int]
@@ -26,14 +30,18 @@ class Script:
     kinds: str
     end: End
     end_ns: int
-    """When the end is due: where a stream breaks off, that is when its next write would have been."""
+    """Due time of the end. If the stream is cut, this is when its next write would have been due."""
     comment_ns: int
 
 
 def write_script(
-    answer: Answer, model: SimModel, fault: Fault | None, *, headers_ns: int, usage: bool, api: str = "chat"
+    answer: DrawnAnswer, model: SimModel, fault: Fault | None, *, headers_ns: int, usage: bool, api: str = "chat"
 ) -> Script:
-    """The stream of an answer, with the fault's changes to it. The body starts no earlier than `headers_ns`."""
+    """Returns the script of an answer's stream, with the fault's changes.
+
+    headers_ns: time from the complete request to the headers; the role chunk and comments are due from then on.
+    usage: True adds the usage.
+    """
     if api == "responses":
         whole = response_events(answer, role_ns=headers_ns, usage=usage)
     elif api == "completions":
@@ -59,12 +67,12 @@ def write_script(
 
 
 def http_chunk(data: bytes) -> bytes:
-    """One chunk of a body in chunked transfer encoding."""
+    """Frames `data` as one chunk of chunked transfer encoding."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _with_comments(events: list[Event], headers_ns: int, every_ns: int) -> list[Event]:
-    """Comments from the headers until the first generated chunk is due."""
+def _with_comments(events: list[ChatEvent], headers_ns: int, every_ns: int) -> list[ChatEvent]:
+    """Adds a comment every `every_ns` from the headers until the first generated chunk is due."""
     first_ns = next((event.at_ns for event in events if event.kind in GENERATED), headers_ns)
-    comments = [Event("", COMMENT, at_ns) for at_ns in range(headers_ns + every_ns, first_ns, every_ns)]
+    comments = [ChatEvent("", COMMENT, at_ns) for at_ns in range(headers_ns + every_ns, first_ns, every_ns)]
     return sorted([*events, *comments], key=attrgetter("at_ns"))

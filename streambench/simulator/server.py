@@ -1,4 +1,4 @@
-"""Runs the gateway on uvicorn until its parent goes or a signal comes. Loopback only."""
+"""Runs the simulator on uvicorn, on a loopback address only, until its parent exits or a signal arrives."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from types import FrameType
 import uvicorn
 
 from streambench.errors import SimulatorError
-from streambench.simulator.connection import Connection
-from streambench.simulator.gateway import Gateway
-from streambench.simulator.models_file import load_models
+from streambench.simulator.app import SimulatorApp
+from streambench.simulator.connection import ServerConnection
 from streambench.simulator.pacer import Pacer
-from streambench.simulator.truth import TruthLog
+from streambench.simulator.profile_file import load_models
+from streambench.simulator.truth_log import TruthLog
 
 READY = "READY "
 TICKS_PER_S = 10
 COLLECT_AFTER = 500
-"""Requests between two garbage collections, which wait for an idle moment."""
+"""Minimum number of requests between two garbage collections, which run only while no stream is active."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the simulator is to run."""
+    """The options of the simulator process."""
 
     models: Path
     seed: int = 0
@@ -39,23 +39,24 @@ class Options:
     port: int = 0
     truth: Path | None = None
     parent_pipe: bool = False
-    """Exit when standard input ends: it is a pipe that dies with the parent."""
+    """True if the process must exit when standard input, a pipe from the parent, ends."""
 
 
 def serve(options: Options, announce: Callable[[str], None]) -> None:
-    """Serves until told to stop, and then ends the process. `announce` gets the base URL once requests are taken.
+    """Serves until SIGINT or SIGTERM, or the end of the parent's pipe, and then ends the process.
 
-    Raises SimulatorError for a bad models file, a host that is not loopback, a port that is taken.
+    `announce` gets the base URL as soon as requests are accepted. Raises SimulatorError if the models file is invalid,
+    the host is not a loopback address, or the port is in use.
     """
     host = loopback(options.host)
     file = load_models(options.models)
     log = TruthLog(options.truth) if options.truth is not None else None
     with listening_socket(host, options.port) as sock:
-        asyncio.run(_serve(options, sock, lambda pacer: Gateway(file, options.seed, pacer, log), announce))
+        asyncio.run(_serve(options, sock, lambda pacer: SimulatorApp(file, options.seed, pacer, log), announce))
 
 
 async def _serve(
-    options: Options, sock: socket.socket, make: Callable[[Pacer], Gateway], announce: Callable[[str], None]
+    options: Options, sock: socket.socket, make: Callable[[Pacer], SimulatorApp], announce: Callable[[str], None]
 ) -> None:
     pacer = Pacer(asyncio.get_running_loop())
     if options.parent_pipe:
@@ -65,13 +66,15 @@ async def _serve(
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it is ready, stops at once, and collects garbage only when idle."""
+    """uvicorn's server, which also announces its URL, stops at once, and collects garbage only when idle."""
 
-    def __init__(self, gateway: Gateway, pacer: Pacer, sock: socket.socket, announce: Callable[[str], None]) -> None:
+    def __init__(
+        self, gateway: SimulatorApp, pacer: Pacer, sock: socket.socket, announce: Callable[[str], None]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 gateway,
-                http=Connection,
+                http=ServerConnection,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",
@@ -81,7 +84,7 @@ class _Server(uvicorn.Server):
                 proxy_headers=False,
                 server_header=False,
                 date_header=False,
-                # a pooled connection must not be closed under a client that thinks between two prompts
+                # a pooled connection must stay open for a client that pauses between two requests
                 timeout_keep_alive=3600,
             )
         )
@@ -102,12 +105,12 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
-        """On SIGINT and SIGTERM. uvicorn would wait for the streams under way, which may never end."""
+        """Exits at once on SIGINT and SIGTERM. uvicorn would wait for open streams, which may never end."""
         _exit_now()
 
 
 def loopback(host: str) -> str:
-    """The address to listen on. Raises SimulatorError for one that others could reach."""
+    """Returns the address to listen on. Raises SimulatorError if `host` is not a loopback address."""
     if host == "localhost":
         return "127.0.0.1"
     with contextlib.suppress(ValueError):
@@ -126,7 +129,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     except (OSError, OverflowError) as exc:
         sock.close()
         reason = getattr(exc, "strerror", None) or exc
-        raise SimulatorError(f"--host {host} --port {port}: cannot listen there ({reason})") from exc
+        raise SimulatorError(f"--host {host} --port {port}: cannot listen on this address ({reason})") from exc
     return sock
 
 
@@ -144,8 +147,8 @@ def _watch_parent() -> None:
 
     try:
         asyncio.get_running_loop().add_reader(stdin, look)
-    except OSError as exc:  # a file or /dev/null cannot be watched, and would be at its end already
-        raise SimulatorError("--parent-pipe: standard input is no pipe") from exc
+    except OSError as exc:  # epoll cannot watch a file or /dev/null
+        raise SimulatorError("--parent-pipe: standard input must be a pipe") from exc
 
 
 def _keep_garbage_out_of_the_way() -> None:
@@ -155,5 +158,5 @@ def _keep_garbage_out_of_the_way() -> None:
 
 
 def _exit_now() -> None:
-    """Nothing is left to save: the truth log is written line by line, and the kernel closes the sockets."""
+    """Exits without cleanup: the truth log is written line by line, and the kernel closes the sockets."""
     os._exit(0)

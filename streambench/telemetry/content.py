@@ -1,4 +1,4 @@
-"""Prompts and outputs in the convention's JSON: only where the user asked for them."""
+"""Prompts and outputs in the JSON of the GenAI conventions. Used only if the user asked for content."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from streambench.records import AttemptRecord
-from streambench.secrets import Secrets
-from streambench.telemetry.facts import Value
+from streambench.records.schema import AttemptRecord
+from streambench.redaction import Secrets
+from streambench.telemetry.span_model import Value
 
 INPUT = "gen_ai.input.messages"
 OUTPUT = "gen_ai.output.messages"
 
 
 def content_of(messages: Iterable[Mapping[str, Any]], record: AttemptRecord, secrets: Secrets) -> dict[str, Value]:
-    """What was sent and what came, as two JSON texts with keys masked; only the first where the record has no text."""
-    told: dict[str, Value] = {INPUT: _json([_message(one) for one in messages], secrets)}
+    """Returns messages and output as two JSON texts with keys masked; only the messages if the record has no text."""
+    attributes: dict[str, Value] = {INPUT: _json([_message(one) for one in messages], secrets)}
     parts = [
         {"type": kind, "content": text}
         for kind, text in (("reasoning", record.reasoning_text), ("text", record.text))
@@ -24,8 +24,8 @@ def content_of(messages: Iterable[Mapping[str, Any]], record: AttemptRecord, sec
     ]
     if parts:
         answer = {"role": "assistant", "parts": parts, "finish_reason": record.finish_reason or "error"}
-        told[OUTPUT] = _json([answer], secrets)
-    return told
+        attributes[OUTPUT] = _json([answer], secrets)
+    return attributes
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parts(content: Iterable[Any]) -> list[dict[str, Any]]:
-    """Of what is no text only the kind: an image may be megabytes."""
+    """Returns text parts in full, and of other parts only the type: an image may be megabytes."""
     return [
         {"type": "text", "content": part.get("text")} if part.get("type") == "text" else {"type": str(part.get("type"))}
         for part in content

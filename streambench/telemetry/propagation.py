@@ -1,6 +1,6 @@
-"""What a request carries to its gateway, so that the gateway's spans are children of ours.
+"""Trace headers that a request carries to its gateway, so that the gateway's spans become children of streambench's.
 
-By the propagators that OTEL_PROPAGATORS names, W3C Trace Context without it. Never baggage: there is none to carry.
+The propagators that OTEL_PROPAGATORS names write them; W3C Trace Context if it is not set. Baggage is always empty.
 """
 
 from __future__ import annotations
@@ -11,22 +11,21 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
 
 from streambench.errors import ConfigError, Problem
-
-Carrier = Callable[[str, str], Mapping[str, str]]
+from streambench.records.trace_ids import Carrier
 
 
 def no_carrier(_trace_id: str, _span_id: str) -> Mapping[str, str]:
-    """Nothing is carried."""
+    """Returns no headers."""
     return {}
 
 
 def make_carrier(sampled: Callable[[str], bool]) -> Carrier:
-    """Headers for a trace id and a span id; `sampled` says of a trace whether its spans are kept.
+    """Returns a function from trace id and span id to headers. `sampled` returns True if a trace's spans are kept.
 
-    Raises ConfigError where OTEL_PROPAGATORS names one that is not installed.
+    Raises ConfigError if OTEL_PROPAGATORS names a propagator that is not installed.
     """
     try:
-        from opentelemetry.propagate import inject  # reads the variable as it is imported
+        from opentelemetry.propagate import inject  # reads the variable on import
     except ValueError as error:
         accepted = "tracecontext, or others whose packages are installed, such as b3"
         raise ConfigError([Problem(str(error), where="OTEL_PROPAGATORS", accepted=accepted)]) from None

@@ -12,20 +12,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from streambench.apis import STREAMED_CHAT, Ask
-from streambench.capture import Circumstances, TapeReader, record_of
-from streambench.chunks import StreamLimits
+from streambench.client.decode.chunk_json import LARGEST_NUMBER
+from streambench.client.decode.error_body import MESSAGE_LIMIT, failure_from_body
+from streambench.client.decode.sse import Event, SseReader
+from streambench.client.prompt_redaction import PromptMask
+from streambench.client.record_builder import AttemptContext, record_of
+from streambench.client.tape_reader import TapeReader
+from streambench.client.transport.tape import Tape
 from streambench.clock import Anchor
-from streambench.failures import MESSAGE_LIMIT, failure_from_body
-from streambench.findings import FINDINGS, findings
-from streambench.health import evidence, judge
-from streambench.payloads import LARGEST_NUMBER
-from streambench.prompt_mask import PromptMask
-from streambench.records import GENERATED, KINDS, AttemptRecord, Ticket, Usage, as_plain, from_line, to_line
-from streambench.secrets import Secrets
-from streambench.sse import Event, SseReader
-from streambench.tool_calls import declared_schemas
-from streambench.transport import Tape
+from streambench.config.sections import Bounds
+from streambench.metrics.findings import FINDINGS, findings
+from streambench.metrics.outcomes import evidence, outcome_of
+from streambench.records.schema import GENERATED, KINDS, AttemptRecord, Ticket, Usage, as_plain, from_line, to_line
+from streambench.redaction import Secrets
+from streambench.workload.api_formats import STREAMED_CHAT, ApiMode
+from streambench.workload.request_params import declared_schemas
 
 START_NS = 1_000
 READ_NS = 10
@@ -40,8 +41,8 @@ TOLD_BY_THE_CUT = frozenset({"reads", "first_byte_ns", "last_byte_ns", "ended_ns
 FOUND_BY_THE_CUT = frozenset({"buffered", "coalesced", "stalled"})
 """Findings likewise."""
 
-WIDE = StreamLimits()
-NARROW = StreamLimits(line_bytes=120, stream_bytes=1_000, chunks=6, text_chars=24)
+WIDE = Bounds()
+NARROW = Bounds(line_bytes=120, stream_bytes=1_000, chunks=6, text_chars=24)
 """Limits that nearly every body passes one of."""
 
 PARAMETERS = {
@@ -51,7 +52,7 @@ PARAMETERS = {
 }
 SCHEMAS = declared_schemas({"tools": [{"type": "function", "function": {"name": "f", "parameters": PARAMETERS}}]})
 
-ABOUT = Circumstances(
+ABOUT = AttemptContext(
     ticket=Ticket(seq=0, gateway="hub", model="m", prompt_id="p", repeat=0, block=0),
     attempt=1,
     trace_id="0" * 32,
@@ -68,7 +69,7 @@ ABOUT = Circumstances(
 )
 
 
-def check(body: bytes, places: Sequence[int] | None = None, ask: Ask = STREAMED_CHAT) -> None:
+def check(body: bytes, places: Sequence[int] | None = None, ask: ApiMode = STREAMED_CHAT) -> None:
     """Reads the body whole, in small pieces and cut at `places` (modulo its length; without them, drawn from it).
 
     Raises AssertionError where a fact does not hold, and lets out whatever escapes the code under test.
@@ -108,7 +109,7 @@ def check_usage(usage: Usage | None) -> None:
 
 
 def check_outcome(seen: AttemptRecord) -> None:
-    outcome = judge(seen)
+    outcome = outcome_of(seen)
     assert outcome in OUTCOMES_OF_A_BODY or (outcome == "too_large" and seen.failure is not None), outcome
     assert evidence(seen).startswith(outcome), "the evidence is of another outcome"
     if outcome == "ok":
@@ -145,7 +146,7 @@ def events(pieces: Iterable[bytes]) -> tuple[list[Event], int]:
     return found, reader.comments
 
 
-def record(pieces: Iterable[bytes], limits: StreamLimits, ask: Ask = STREAMED_CHAT) -> AttemptRecord:
+def record(pieces: Iterable[bytes], limits: Bounds, ask: ApiMode = STREAMED_CHAT) -> AttemptRecord:
     """What is kept of a stream that came in these pieces, two to a read."""
     tape = Tape()
     tape.start = START_NS
@@ -166,7 +167,7 @@ def facts(seen: AttemptRecord) -> Mapping[str, Any]:
     found = [each for each in findings(seen) if each.name not in FOUND_BY_THE_CUT]
     calls = [(call.name, call.arguments_valid, call.why, call.choice) for call in seen.tool_calls]
     parts = {"timeline": (seen.timeline.kind, seen.timeline.chars), "tool_calls": calls}
-    return {**plain, **parts, "outcome": judge(seen), "findings": found}
+    return {**plain, **parts, "outcome": outcome_of(seen), "findings": found}
 
 
 # --- cutting ----------------------------------------------------------------------------------------------------------

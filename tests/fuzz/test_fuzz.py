@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_target import check
 
-from streambench.apis import PATHS, Ask
-from streambench.dialects import RESPONSES_EVENTS
+from streambench.client.decode.known_fields import RESPONSES_EVENTS
+from streambench.workload.api_formats import PATHS, ApiMode
 
 HERE = Path(__file__).resolve().parent
 CORPUS = sorted((HERE / "corpus").iterdir())
@@ -117,18 +117,18 @@ WHOLES = st.fixed_dictionaries(
 def test_responses_hold(events: list[dict[str, Any]], places: list[int]) -> None:
     """Events of all types with fields of any kind."""
     body = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
-    check(body, places, Ask("responses"))
+    check(body, places, ApiMode("responses"))
 
 
 @settings(max_examples=40)
 @given(whole=WHOLES, places=PLACES, api=st.sampled_from(sorted(PATHS)))
 def test_whole_answers_hold(whole: dict[str, Any], places: list[int], api: str) -> None:
     """One body, as its own API sends it and as another one does."""
-    check(json.dumps(whole).encode(), places, Ask(api, streamed=False))
+    check(json.dumps(whole).encode(), places, ApiMode(api, streamed=False))
 
 
 @pytest.mark.parametrize("api", sorted(PATHS))
 def test_a_stream_in_place_of_a_whole_answer_holds(api: str) -> None:
     """The first bodies of the corpus, as none of them is an answer."""
     for path in CORPUS[:8]:
-        check(path.read_bytes()[:2_000], None, Ask(api, streamed=False))
+        check(path.read_bytes()[:2_000], None, ApiMode(api, streamed=False))

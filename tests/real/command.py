@@ -13,8 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from streambench.health import Outcome, judge
-from streambench.records import AttemptRecord, from_line
+from streambench.metrics.outcomes import Outcome, outcome_of
+from streambench.records.schema import AttemptRecord, from_line
 
 PATIENCE_S = 120
 
@@ -51,7 +51,7 @@ class Run:
 
     def outcomes(self, model: str) -> tuple[Outcome, ...]:
         """Of each attempt, in order."""
-        return tuple(judge(record) for record in self.of(model))
+        return tuple(outcome_of(record) for record in self.of(model))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from stack import KEY_VARIABLE, build_environment, model_server, proxy
 
-from streambench.records import AttemptRecord, from_line
+from streambench.records.schema import AttemptRecord, from_line
 
 # Long, for the first run on a machine installs the stack, which counts as part of the first test.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]

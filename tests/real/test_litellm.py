@@ -22,14 +22,15 @@ from typing import Any
 
 import pytest
 import yaml
+from home import ROOT
 from stack import KEY_VARIABLE, Stack, running
 
-from streambench.records import GENERATED, AttemptRecord, from_line
+from streambench.records.schema import GENERATED, AttemptRecord, from_line
 
 # Long, for the first run on a machine installs the stack (40 s to 2 min), which counts as part of the first test.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 
-SUITE = Path(__file__).resolve().parents[2] / "configs" / "suites" / "five.yaml"
+SUITE = ROOT / "configs" / "suites" / "five.yaml"
 PROMPTS: Mapping[str, str] = {p["id"]: p["text"] for p in yaml.safe_load(SUITE.read_text())["prompts"]}
 MODELS = ("smollm2-a", "smollm2-b")
 PARAMS = {"temperature": 0, "max_tokens": 24}
@@ -196,7 +197,7 @@ def test_what_the_proxy_adds_is_told(stack: Stack, tmp_path: Path) -> None:
     told = " ".join(done.stdout.split())
     answer = told.partition("Gateways, smollm2: through hub against direct: ")[2]
     assert "95 % interval" in answer
-    assert "sooner than direct" not in answer
+    assert "earlier than direct" not in answer
     assert "No request failed either way." in answer
     (folder,) = (tmp_path / "out").iterdir()
     models = json.loads((folder / "summary.json").read_text())["models"]
@@ -212,7 +213,7 @@ def test_a_wrong_key_is_told_as_401(stack: Stack, tmp_path: Path) -> None:
     refused = run(stack, tmp_path, gateway, MODELS, key=wrong, reaches_model=False)
     assert refused.exit_code == 3, refused.said
     assert [(r.failure.kind, r.failure.status) for r in refused.records if r.failure] == [("http_error", 401)]
-    assert f"refused the key in {KEY_VARIABLE} (401)" in refused.said
+    assert f"rejected the key in {KEY_VARIABLE} (401)" in refused.said
     assert all(wrong.encode() not in path.read_bytes() for path in refused.folder.rglob("*") if path.is_file())
 
 

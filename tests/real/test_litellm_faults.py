@@ -28,9 +28,9 @@ from stack import (
     proxy,
 )
 
-from streambench.findings import findings as found_in
-from streambench.health import judge
-from streambench.records import GENERATED, AttemptRecord
+from streambench.metrics.findings import findings as found_in
+from streambench.metrics.outcomes import outcome_of
+from streambench.records.schema import GENERATED, AttemptRecord
 
 # Long, for the first run on a machine installs the stack (40 s to 2 min), which counts as part of the first test.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -100,7 +100,7 @@ def test_a_killed_model_server_is_a_stream_error(proxied: Proxied, tmp_path: Pat
         wait_until_under_way(proxied.doomed)
         proxied.doomed.kill()
     record = only(run.of("doomed"))
-    assert judge(record) == "stream_error"
+    assert outcome_of(record) == "stream_error"
     assert (record.status, record.failure, record.done, record.finish_reason) == (200, None, False, None)
     assert not GENERATED.isdisjoint(record.timeline.kind)
     assert record.error_frame is not None
@@ -110,7 +110,7 @@ def test_a_killed_model_server_is_a_stream_error(proxied: Proxied, tmp_path: Pat
 def test_an_upstream_that_is_down_is_an_http_error(faulty: Run) -> None:
     """500, not 502 or 503, and the words tell why."""
     record = only(faulty.of("down"))
-    assert (judge(record), record.status) == ("http_error", 500)
+    assert (outcome_of(record), record.status) == ("http_error", 500)
     assert record.failure is not None
     assert "Connection error" in record.failure.message
 
@@ -118,7 +118,7 @@ def test_an_upstream_that_is_down_is_an_http_error(faulty: Run) -> None:
 def test_an_upstream_that_stalls_is_a_stream_error(faulty: Run) -> None:
     """The proxy gives up after its own limit, and says so inside the stream. What came before is kept."""
     record = only(faulty.of("stalls"))
-    assert (judge(record), record.status) == ("stream_error", 200)
+    assert (outcome_of(record), record.status) == ("stream_error", 200)
     assert record.error_frame is not None
     assert "Timeout" in record.error_frame.message
     assert record.timeline.kind.count("c") == len(WORDS)
@@ -129,7 +129,7 @@ def test_an_upstream_that_stalls_is_a_stream_error(faulty: Run) -> None:
 def test_an_early_end_is_hidden_by_the_proxy(faulty: Run, model: str) -> None:
     """It adds a finish_reason, [DONE] and a usage that the upstream never sent: by its facts the stream is whole."""
     record = only(faulty.of(model))
-    assert (judge(record), record.finish_reason, record.done) == ("ok", "stop", True)
+    assert (outcome_of(record), record.finish_reason, record.done) == ("ok", "stop", True)
     assert record.usage is not None
 
 
@@ -152,7 +152,7 @@ def test_a_made_up_usage_that_fits_leaves_no_trace(faulty: Run) -> None:
 def test_an_unknown_model_is_an_http_error(faulty: Run) -> None:
     """400 where one expects 404, with a code that is text."""
     record = only(faulty.of("no-such-model"))
-    assert (judge(record), record.status) == ("http_error", 400)
+    assert (outcome_of(record), record.status) == ("http_error", 400)
     assert record.failure is not None
     assert record.failure.code == "400"
     assert "Invalid model name" in record.failure.message
@@ -173,7 +173,7 @@ def test_a_wrong_key_is_an_http_error(proxied: Proxied, tmp_path: Path) -> None:
     wrong = f"sk-wrong-{secrets.token_hex(16)}"
     run = run_to_its_end(tmp_path, settings(proxied, "sound"), {KEY_VARIABLE: wrong})
     assert run.exit_code != 0
-    assert {(judge(record), record.status) for record in run.records} == {("http_error", 401)}
+    assert {(outcome_of(record), record.status) for record in run.records} == {("http_error", 401)}
     kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert [key for key in (wrong, KEY) if key in run.said or key.encode() in kept] == []
 

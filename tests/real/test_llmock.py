@@ -17,9 +17,9 @@ import pytest
 from command import Run, run_to_its_end
 from stack import build_environment, llmock
 
-from streambench.findings import findings
-from streambench.health import Outcome
-from streambench.records import GENERATED, AttemptRecord
+from streambench.metrics.findings import findings
+from streambench.metrics.outcomes import Outcome
+from streambench.records.schema import GENERATED, AttemptRecord
 
 # Long, for the first run on a machine installs the stack (40 s to 2 min), which counts as part of the first test.
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]

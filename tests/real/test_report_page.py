@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from analysis.made import header, noisy
 from parts import Environment
-from plots.runs import HOSTILE, rich
-from verdicts.made import header, noisy, run_of
+from report.figures.runs import HOSTILE, rich
 
-from streambench.assertions import parse_text
-from streambench.report import compared_html, render_page, trend_html
-from streambench.verdicts import compare_runs, decide_all, point_of, trend
+from streambench.analysis.check import check_assertions
+from streambench.analysis.compare import compare_runs
+from streambench.analysis.trend import point_of, trend
+from streambench.metrics.assertions import parse_text
+from streambench.report.page import render_page
+from streambench.report.runs_page import compared_html, trend_html
+from streambench.testing import run_of
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -68,9 +72,9 @@ def compared_page() -> str:
     """Of two runs with hostile models, against their base, with assertions."""
     slowed = (None, None, "alpha")
     base, *news = (
-        run_of(noisy(seed, model, NAMES, 12, 3), f"run-{seed}", header(NAMES)) for seed, model in enumerate(slowed)
+        run_of(noisy(seed, model, NAMES, 12, 3), header(NAMES), name=f"run-{seed}") for seed, model in enumerate(slowed)
     )
-    judged = [decide_all(new, [parse_text("ttft_p50: < 5%")], base) for new in news]
+    judged = [check_assertions(new, [parse_text("ttft_p50: < 5%")], base) for new in news]
     return compared_html([compare_runs(base, new) for new in news], judged)
 
 
@@ -79,7 +83,7 @@ def trend_page() -> str:
     points = []
     for day in range(9):
         head = header(NAMES, wall_ns=(10**9 + day * 86_400) * 10**9)
-        points.append(point_of(run_of(noisy(day, None, NAMES, 6, 1), f"run-{day}", head)))
+        points.append(point_of(run_of(noisy(day, None, NAMES, 6, 1), head, name=f"run-{day}")))
     return trend_html(trend(points))
 
 

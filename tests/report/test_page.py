@@ -7,23 +7,31 @@ import hashlib
 import math
 import re
 from dataclasses import replace
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from plots.runs import HOSTILE, answer, failed, header_of, rich, run_of
+from sentences import numbers_in
 
-from streambench import stats
+from report.figures.runs import HOSTILE, answer, failed, header_of, rich
+from streambench.analysis.leaderboard import COLUMNS, leaderboard_of
+from streambench.analysis.measured import RunFacts, measured_requests
+from streambench.analysis.run import Run
+from streambench.analysis.run_quality import quality_warnings
+from streambench.analysis.stats.estimates import share
+from streambench.analysis.stats.wording import in_words
+from streambench.analysis.summary import summarise
 from streambench.errors import DiskError, InputError
-from streambench.plots import FIGURES
-from streambench.records import Failure
-from streambench.report import board, headline, render_markdown, render_page, summarise, write_page
-from streambench.report.explorer import MOST, explorer, to_script
-from streambench.report.standings import COLUMNS
-from streambench.results import Run
-from streambench.testing import make_end, make_header
-from streambench.verdicts import doubts
+from streambench.records.schema import Failure
+from streambench.report.figures.catalogue import FIGURES
+from streambench.report.headline import headline
+from streambench.report.markdown import render_markdown
+from streambench.report.page import render_page, write_page
+from streambench.report.request_explorer import MOST, explorer, to_script
+from streambench.report.terminal import STATUS
+from streambench.testing import make_end, make_header, run_of
 
 from .pages import Element, alerts, data_of, read, verdict
 
@@ -121,7 +129,7 @@ def test_the_leaderboard_has_the_summarys_numbers(run: Run, page: Element) -> No
     compared = 0
     for model in summary.models:
         cells = rows[model.model][3:]
-        for column, cell in zip(board(run).columns, cells, strict=False):
+        for column, cell in zip(leaderboard_of(run).columns, cells, strict=False):
             if column.metric in model.metrics:
                 value = getattr(model.metrics[column.metric], column.statistic)
                 shown = cell.attributes.get("data-value")
@@ -142,20 +150,19 @@ def test_a_number_that_the_sample_cannot_carry_is_a_dash_with_its_need(page: Ele
 
 
 def test_the_verdict_is_that_of_the_comparison(run: Run, page: Element) -> None:
-    """alpha's TTFT is planted lowest (80, 105, 130 ms): the sentence is `stats`' own, word by word."""
-    found = board(run)
+    """TTFT is planted (80, 105, 130 ms): alpha is first for certain, and the sentence is that of `stats.wording`."""
+    found = leaderboard_of(run)
     pair = found.between("ttft_ms", "alpha", "beta")
     assert pair is not None
     assert pair.winner == "alpha"
-    said = verdict(page)["First word"]
-    assert said.startswith(stats.in_words(pair, None, found.lag_ms))
-    assert "surely ahead of both others" in said
+    assert next(place.shown for place in found.places("ttft_ms")) == "1"
+    assert verdict(page)["First token"].startswith(in_words(pair, None, found.lag_ms))
 
 
 def test_the_matrix_is_its_own_mirror(run: Run) -> None:
     """What a is against b, b is against a with the sign turned."""
-    found = board(run)
-    from streambench.report.tables import matrices
+    found = leaderboard_of(run)
+    from streambench.report.leaderboard_tables import matrices
 
     for matrix in matrices(found):
         cells = {
@@ -169,15 +176,23 @@ def test_the_matrix_is_its_own_mirror(run: Run) -> None:
 
 
 def test_failures_are_counted_and_their_share_has_an_interval(run: Run, page: Element) -> None:
-    """k of n as in the summary, with Wilson's interval."""
-    worst = max(board(run).rows, key=lambda row: row.failed / row.asked)
-    assert f"{worst.name} broke {worst.failed} of {worst.asked} requests" in verdict(page)["Failures"]
-    assert "95 % interval" in verdict(page)["Failures"]
+    """k of n as in the summary, with Wilson's interval; the worst model first."""
+    worst = max(leaderboard_of(run).rows, key=lambda row: row.failed / row.asked)
+    expected = share(worst.failed, worst.asked)
+    assert expected.value is not None
+    assert expected.low is not None
+    assert expected.high is not None
+    failures = verdict(page)["Failures"]
+    assert failures.startswith(f"{worst.name} ")
+    percents = [100 * end for end in (expected.value, expected.low, expected.high)]
+    assert numbers_in(failures)[:5] == pytest.approx([worst.failed, worst.asked, *percents], abs=0.5)
 
 
 def test_simulated_models_are_called_so(page: Element) -> None:
     """Before any number."""
-    assert alerts(page) == ["Simulated. Of 3 models 1 is simulated, which is no measure of any real model."]
+    (alert,) = alerts(page)
+    assert alert.startswith("Simulated")
+    assert numbers_in(alert) == [1, 3]
 
 
 def test_the_same_run_gives_the_same_bytes(html: str) -> None:
@@ -186,8 +201,8 @@ def test_the_same_run_gives_the_same_bytes(html: str) -> None:
 
 
 def test_markdown_has_the_pages_numbers(run: Run, page: Element) -> None:
-    """Sentence by sentence and cell by cell, but for Markdown's backslashes."""
-    text = render_markdown(run).replace("\\", "")
+    """Sentence by sentence and cell by cell, but for Markdown's backslashes and entities."""
+    text = unescape(render_markdown(run).replace("\\", ""))
     for answer_ in verdict(page).values():
         assert answer_ in text
     for row in page.one("table", id="board").rows():
@@ -204,11 +219,13 @@ def test_equal_models_are_not_ranked() -> None:
         for place, model in enumerate(("alpha", "beta"))
     ]
     found = run_of(both, header_of(("alpha", "beta"), {}))
-    said = {line.question: line.answer for line in headline(board(found), found.header)}
-    assert said["First word"].startswith(
-        "It cannot be told who starts first: no difference can be shown between alpha and beta"
-    )
-    assert [place.shown for place in board(found).places("ttft_ms")] == ["1 to 2", "1 to 2"]
+    board = leaderboard_of(found)
+    pair = board.between("ttft_ms", "alpha", "beta")
+    assert pair is not None
+    assert pair.winner is None
+    assert [place.shown for place in board.places("ttft_ms")] == ["1 to 2", "1 to 2"]
+    answers = {line.question: line.answer for line in headline(board, found.header)}
+    assert in_words(pair, None, board.lag_ms) in answers["First token"]
 
 
 # --- the explorer
@@ -233,10 +250,10 @@ def test_a_large_run_is_sampled_with_its_worst() -> None:
     records = [answer(n, ("a", "b")[n % 2], f"p{n // 2}", ttft=100, gaps=[10]) for n in range(3_000)]
     records[1_234] = answer(1_234, "a", "p617", ttft=9_000, gaps=[10])
     records[2_001] = failed(records[2_001])
-    found = explorer(records)
+    found = explorer(measured_requests(records, RunFacts(make_header("a", "b"))))
     assert len(found.picked) == MOST
     assert {1_234, 2_001} <= {one.record.ticket.seq for one in found.picked}
-    assert "a sample of 1,000 of the 3,000 measured requests" in found.told
+    assert numbers_in(found.told)[:2] == [1_000, 3_000]
     assert [one.record.ticket.seq for one in found.worst[:2]] == [2_001, 1_234]
 
 
@@ -304,7 +321,7 @@ def test_hostile_text_is_inert_and_bounded() -> None:
 
 def test_hostile_names_stay_apart() -> None:
     """Two names that are cut to the same are numbered."""
-    names = [row.name for row in board(hostile()).rows]
+    names = [row.name for row in leaderboard_of(hostile()).rows]
     assert len(names) == len(set(names)) == len(HOSTILE)
 
 
@@ -320,7 +337,7 @@ def test_hostile_markdown_is_inert() -> None:
 
 def test_the_page_and_the_markdown_tell_the_doubts_of_check(run: Run, page: Element) -> None:
     """Each of them, in the same words."""
-    expected = [doubt.why for doubt in doubts(run)]
+    expected = [doubt.why for doubt in quality_warnings(run)]
     assert expected
     listed = page.one("ul", **{"class": "doubts"}).all("li")
     assert [each.text.partition(" : ")[2] for each in listed] == expected
@@ -328,15 +345,22 @@ def test_the_page_and_the_markdown_tell_the_doubts_of_check(run: Run, page: Elem
 
 
 def test_goodput_is_shown_where_the_config_has_an_objective() -> None:
-    """Half of ten answers start within 150 ms."""
+    """Half of ten answers start within 150 ms: a column, which the other run has not."""
     records = [answer(seq, "alpha", f"p{seq}", ttft=100 if seq % 2 else 200, gaps=[10, 10]) for seq in range(10)]
     header = make_header("alpha")
     stated = replace(header, config={**header.config, "assertions": {"goodput": "> 1 with ttft_ms < 150"}})
-    assert "good requests" not in render_page(run_of(records, header))
-    page = render_page(run_of(records, stated))
-    assert "good requests are ok ones with TTFT up to 150 ms" in page
-    assert ">5/10<" in page
-    assert "good (TTFT up to 150 ms)" in render_markdown(run_of(records, stated))
+    assert "good" not in usage_cells(run_of(records, header))
+    found = run_of(records, stated)
+    assert usage_cells(found)["good"].startswith("5/10")
+    assert numbers_in(read(render_page(found)).one("section", id="usage").all("p")[0].text) == [150]
+    (head,) = [cell for cell in re.split(r" *\| *", render_markdown(found)) if cell.startswith("good (")]
+    assert numbers_in(head) == [150]
+
+
+def usage_cells(found: Run) -> dict[str, str]:
+    """Head to cell, of the first model."""
+    table = read(render_page(found)).one("section", id="usage").one("table")
+    return {head.text: cell.text for head, cell in zip(table.one("thead").all("th"), table.rows()[0], strict=True)}
 
 
 # --- awkward runs
@@ -345,39 +369,42 @@ ONE = answer(0, "alpha", "p", gaps=[10, 10])
 
 
 def test_an_empty_run() -> None:
-    """A true page: nothing was measured."""
+    """A true page: nothing was measured. In words."""
     page = read(render_page(run_of([], header_of(("alpha",), {}))))
-    assert "No request was measured" in verdict(page)["Nothing measured"]
-    assert page.one("section", id="requests").text.endswith("No request was measured.")
+    assert verdict(page) == {"Nothing measured": "No request was measured, so there is no result for any model."}
+    assert not page.one("section", id="requests").all("table")
     assert not page.all("figure")
 
 
 def test_a_run_without_models() -> None:
-    """Not even a name."""
-    assert "The run has no model." in read(render_page(run_of([], make_header()))).one("main").text
+    """One cell says so, across the whole table."""
+    board = read(render_page(run_of([], make_header()))).one("table", id="board")
+    ((cell,),) = board.rows()
+    assert cell.text
+    assert int(cell.attributes["colspan"]) >= len(board.one("thead").all("th"))
 
 
 def test_one_request() -> None:
     """Its one number, no interval, no comparison."""
     page = read(render_page(run_of([ONE], header_of(("alpha",), {}))))
-    assert verdict(page)["First word"].startswith("alpha: 100 ms in the median, over 1 answer; no other model")
-    assert "Nothing to compare" in page.one("section", id="comparison").text
+    assert numbers_in(verdict(page)["First token"]) == [100, 1]
+    assert not page.one("section", id="comparison").all("table")
 
 
 def test_all_failed() -> None:
     """Who broke, and no latency at all."""
     records = [failed(answer(n, ("a", "b")[n % 2], f"p{n}")) for n in range(10)]
-    said = verdict(read(render_page(run_of(records, header_of(("a", "b"), {})))))
-    assert said["First word"] == "No model gave a whole answer, so no latency is known."
-    assert list(said) == ["First word", "Failures"]
-    assert "a broke 5 of 5 requests (100 %" in said["Failures"]
+    found = verdict(read(render_page(run_of(records, header_of(("a", "b"), {})))))
+    assert list(found) == ["First token", "Failures"]
+    assert numbers_in(found["First token"]) == []
+    assert numbers_in(found["Failures"]) == [5, 5, 100, 57, 100] * 2
 
 
 def test_missing_usage() -> None:
-    """Tokens are unknown, not zero."""
+    """Tokens are unknown, not zero: the sentence on speed has no number but the limit of a pause."""
     records = [replace(answer(n, "a", f"p{n}", gaps=[10] * 9), usage=None) for n in range(3)]
     page = read(render_page(run_of(records, header_of(("a",), {}))))
-    assert verdict(page)["Pace"].startswith("Unknown")
+    assert numbers_in(verdict(page)["Output speed"]) == [500]
     row = page.one("section", id="usage").one("table").rows()[0]
     assert [cell.text for cell in row[1:6]] == ["-", "-", "-", "-", "3 of 3"]
 
@@ -387,15 +414,15 @@ def test_a_model_that_was_never_asked() -> None:
     page = read(render_page(run_of([ONE], header_of(("alpha", "ghost"), {}))))
     ghost = page.one("table", id="board").rows()[1]
     assert (ghost[0].text, ghost[2].text) == ("-", "0/0 none measured")
-    assert "No number for ghost." in verdict(page)["First word"]
+    assert "ghost" in verdict(page)["First token"]
 
 
 def test_a_run_that_still_goes_on_says_so() -> None:
     """Without an end it is incomplete, and a stopped one says why."""
     going = replace(run_of([ONE], header_of(("alpha",), {}, requests_planned=9)), end=None)
-    assert alerts(read(render_page(going))) == [
-        "This run is incomplete: it was killed, or still goes on. It has 1 of 9 requests."
-    ]
+    (alert,) = alerts(read(render_page(going)))
+    assert STATUS["unfinished"] in alert
+    assert numbers_in(alert) == [1, 9]
     stopped = replace(going, end=make_end(status="budget", reason="the budget of 1 request is spent"))
     assert "the budget of 1 request is spent" in alerts(read(render_page(stopped)))[0]
 
@@ -403,7 +430,8 @@ def test_a_run_that_still_goes_on_says_so() -> None:
 def test_a_torn_journal_is_told() -> None:
     """What `load` skipped stands above the numbers."""
     torn = replace(run_of([ONE], header_of(("alpha",), {})), warnings=("records.jsonl line 2: skipped",))
-    assert alerts(read(render_page(torn))) == ["Of the journal: records.jsonl line 2: skipped."]
+    (alert,) = alerts(read(render_page(torn)))
+    assert "records.jsonl line 2: skipped" in alert
 
 
 def test_a_page_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streambench.simulator.faults import FAULTS
-from streambench.simulator.models_file import load_models
+from streambench.simulator.profile_file import load_models
 
 from .client import Client, Reply, Start, read_to_end, read_until_silent
 
@@ -31,7 +31,7 @@ def contents(reply: Reply) -> int:
 
 
 def test_every_fault_has_its_model() -> None:
-    """faulty.yaml lists the table."""
+    """`make docs` writes faulty.yaml from the table."""
     models = load_models(FAULTY).models
     assert {name: dict(model.fault) for name, model in models.items()} == {f"fault-{n}": {n: 1.0} for n in FAULTS}
 

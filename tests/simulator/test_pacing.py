@@ -8,7 +8,7 @@ from functools import partial
 from streambench.clock import MonotonicClock
 from streambench.simulator.faults import End
 from streambench.simulator.pacer import NEVER, Pacer
-from streambench.simulator.playing import Stream, Wait
+from streambench.simulator.playback import Stream, Wait
 from streambench.simulator.script import Script, http_chunk
 
 from .client import Start

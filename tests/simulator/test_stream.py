@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from streambench.tool_schemas import Steps, judge_text
+from streambench.workload.json_schema import StepBudget, judge_text
 
 from .client import Client, Reply, Start, chat_body
 
@@ -244,7 +244,7 @@ def test_a_json_answer_fits_its_schema(client: Client) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "person", "schema": FORM}}
     whole = client.chat("caller", response_format=form).json["choices"][0]["message"]["content"]
     for text in (client.stream("caller", response_format=form).text(), whole):
-        assert judge_text(text, FORM, Steps()).checked == (True, None)
+        assert judge_text(text, FORM, StepBudget()).checked == (True, None)
 
 
 def test_a_json_object_without_a_schema_has_an_answer(client: Client) -> None:

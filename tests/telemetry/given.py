@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from streambench.engines import Telemetry
-from streambench.records import AttemptRecord, Failure, RunTrace
-from streambench.telemetry.facts import SpanFacts, SpanId, Value
+from streambench.records.schema import AttemptRecord, Failure, RunTrace
+from streambench.runner.observers import RunTelemetry
 from streambench.telemetry.pipeline import Pipeline, open_pipeline
-from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.settings import Endpoint, TelemetrySettings
+from streambench.telemetry.span_model import SpanFacts, SpanId, Value
 from streambench.testing import make_header, make_record
 
 START_NS = 1_790_000_000_123_456_789
@@ -36,15 +36,15 @@ def facts(number: int = 0, attributes: dict[str, Value] | None = None, *, sample
     return SpanFacts(f"chat {number}", "client", span_id(number, sampled=sampled), None, START_NS, START_NS + 5, found)
 
 
-def settings_for(url: str, protocol: str, **changes: object) -> Settings:
+def settings_for(url: str, protocol: str, **changes: object) -> TelemetrySettings:
     path = "/v1/traces" if protocol == "http" else ""
     endpoint = Endpoint(
         url + path, "grpc" if protocol == "grpc" else "http/protobuf", "test", headers={"x-key": KEY}, insecure=True
     )
-    return Settings(**{"traces": "otlp", "traces_to": endpoint, **changes})  # type: ignore[arg-type]
+    return TelemetrySettings(**{"traces": "otlp", "traces_to": endpoint, **changes})  # type: ignore[arg-type]
 
 
-def opened(settings: Settings, **resource: str) -> Pipeline:
+def opened(settings: TelemetrySettings, **resource: str) -> Pipeline:
     return open_pipeline(settings, run_id="run-1", version="1.2.3", resource=resource)
 
 
@@ -67,11 +67,11 @@ def until(true: Callable[[], bool], limit_s: float = 30.0) -> None:
         pause.wait(0.01)
 
 
-def play(live: Telemetry, records: Sequence[AttemptRecord] = RECORDS) -> None:
+def play(live: RunTelemetry, records: Sequence[AttemptRecord] = RECORDS) -> None:
     """As the engine tells of them."""
     for at, record in enumerate(records):
-        live.begun(record.ticket)
-        live.landed(record.ticket)
-        live.attempt(record)
+        live.on_attempt_start(record.ticket)
+        live.on_attempt_end(record.ticket)
+        live.on_record(record)
         if at != 1:
-            live.over(record)
+            live.on_request_end(record)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli.warm_process import WarmProcess
+from home import KEY, Home, Ran, Started
 from otlp_sink import Sink, Span
 from scripted_gateway import Answer, Seen, delta, error, sse, streamed
-from test_cli import KEY, Home, Ran, Started
-from warm_process import WarmProcess
 
-from streambench.records import AttemptRecord
+from streambench.records.schema import AttemptRecord
 from streambench.simulator.process import SimulatorProcess
-from streambench.telemetry.about import about_run
-from streambench.telemetry.run_tree import run_spans
-from streambench.telemetry.tree import request_spans, requests_of
+from streambench.telemetry.request_spans import request_spans, requests_of
+from streambench.telemetry.run_context import about_run
+from streambench.telemetry.run_spans import run_spans
 
 OUTPUT = "albatrosses sleep upon the wing"
 """What the scripted gateway answers; the prompts hold MARK."""

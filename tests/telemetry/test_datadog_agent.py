@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 from datadog_agent import DatadogAgent, datadog_agent
+from home import KEY, MARK, Ran
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -22,9 +23,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_context
 from otlp_sink import Event, Metric, Protocol, Sink, Span
 from scripted_gateway import ScriptedGateway
-from test_cli import KEY, MARK, Ran
 
-from streambench.telemetry import names
+from streambench.telemetry import semconv
 
 from .running import (
     OUTPUT,
@@ -169,14 +169,14 @@ def test_it_reads_of_a_run_what_the_sink_reads(sent: Sent) -> None:
 def test_it_reads_a_runs_metrics(sent: Sent) -> None:
     """Six requests, of which none failed."""
     newest = {metric.name: metric for metric in sent.metrics}
-    assert newest.keys() - {names.ACTIVE.name, names.TIME_PER_OUTPUT_CHUNK.name, names.OUTPUT_SPEED.name} == {
-        *(names.DURATION.name, names.TIME_TO_FIRST_CHUNK.name, names.TOKEN_USAGE.name),
-        *(names.REQUESTS.name, names.RETRIES.name),
+    assert newest.keys() - {semconv.ACTIVE.name, semconv.TIME_PER_OUTPUT_CHUNK.name, semconv.OUTPUT_SPEED.name} == {
+        *(semconv.DURATION.name, semconv.TIME_TO_FIRST_CHUNK.name, semconv.TOKEN_USAGE.name),
+        *(semconv.REQUESTS.name, semconv.RETRIES.name),
     }
-    duration = newest[names.DURATION.name]
-    assert (duration.unit, {point.bounds for point in duration.points}) == ("s", {names.WAITS})
+    duration = newest[semconv.DURATION.name]
+    assert (duration.unit, {point.bounds for point in duration.points}) == ("s", {semconv.WAITS})
     assert sum(point.count or 0 for point in duration.points) == 6
-    assert sum(point.value or 0 for point in newest[names.REQUESTS.name].points) == 6
+    assert sum(point.value or 0 for point in newest[semconv.REQUESTS.name].points) == 6
 
 
 def test_no_key_and_no_text_reached_it(sent: Sent) -> None:

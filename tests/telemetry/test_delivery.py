@@ -6,12 +6,12 @@ import logging
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from home import ROOT
 
 from streambench.telemetry.pipeline import Delivery
-from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.settings import Endpoint, TelemetrySettings
 from telemetry.given import KEY, facts, opened, settings_for, until
 from telemetry.small_sink import Sink, served
 
@@ -61,7 +61,7 @@ def test_a_batch_that_an_exporter_gave_up_is_sent_again(protocol: str) -> None:
         settings = settings_for(sink.url, protocol)
         assert settings.traces_to is not None
         short = Endpoint(**{**_fields(settings.traces_to), "timeout_s": 0.5})  # type: ignore[arg-type]
-        pipeline = opened(Settings(traces="otlp", traces_to=short))
+        pipeline = opened(TelemetrySettings(traces="otlp", traces_to=short))
         pipeline.emit(facts())
         found = pipeline.close(30)
     assert (found.delivered, found.failed) == (1, 0)
@@ -122,7 +122,7 @@ def test_spans_that_a_collector_rejects_have_failed(protocol: str) -> None:
 
 @pytest.mark.parametrize(
     ("status", "body", "says"),
-    [(302, b"", "302 Found"), (200, b"<!doctype html>", "200, but with a web page: no OTLP endpoint")],
+    [(302, b"", "302 Found"), (200, b"<!doctype html>", "200, but with a web page: not an OTLP endpoint")],
 )
 def test_what_only_looks_like_a_success_is_none(status: int, body: bytes, says: str) -> None:
     """The exporter takes a redirect for a success, and a login page too."""
@@ -151,7 +151,7 @@ def test_the_key_is_in_no_message() -> None:
         found = pipeline.close(10)
     assert found.last_error is not None
     assert KEY not in repr(found)
-    assert pipeline._hush.last == "failed with ***"
+    assert pipeline._log_capture.last == "failed with ***"
 
 
 # --- dead ends
@@ -218,7 +218,7 @@ def test_the_sdk_writes_nothing_on_our_terminal(closed_port: int, capfd: pytest.
         pipeline = opened(settings_for(sink.url, "http"))
         pipeline.emit(facts())
         pipeline.close(10)
-        assert pipeline._hush.last is not None
+        assert pipeline._log_capture.last is not None
     assert (list(logger.handlers), logger.propagate) == before
     dead = opened(settings_for(f"http://127.0.0.1:{closed_port}", "http"))
     dead.emit(facts())
@@ -231,7 +231,7 @@ def test_pipelines_that_overlap_leave_the_loggers_as_they_were() -> None:
     """The first ends while the second is open."""
     logger = logging.getLogger("opentelemetry")
     until(lambda: logger.propagate)
-    first, second = opened(Settings()), opened(Settings())
+    first, second = opened(TelemetrySettings()), opened(TelemetrySettings())
     first.close(1)
     assert not logger.propagate
     second.close(1)
@@ -240,15 +240,15 @@ def test_pipelines_that_overlap_leave_the_loggers_as_they_were() -> None:
 
 PROGRAM = """
 import sys, time
-from streambench.telemetry.facts import SpanFacts, SpanId
+from streambench.telemetry.span_model import SpanFacts, SpanId
 from streambench.telemetry.pipeline import open_pipeline
-from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.settings import Endpoint, TelemetrySettings
 url, protocol = sys.argv[1:]
 kind = "http/protobuf" if protocol == "http" else "grpc"
 path = "/v1/traces" if protocol == "http" else ""
 base = Endpoint(url + path, kind, "t", timeout_s=90, insecure=True)
 points = Endpoint(url + path.replace("traces", "metrics"), kind, "t", timeout_s=90, insecure=True)
-pipeline = open_pipeline(Settings("otlp", "otlp", base, points), run_id="r", version="0")
+pipeline = open_pipeline(TelemetrySettings("otlp", "otlp", base, points), run_id="r", version="0")
 for number in range(2000):
     pipeline.emit(SpanFacts("s", "internal", SpanId("1" * 32, f"{number + 1:016x}"), None, 1, 2, {}))
 pipeline.active(1, {})
@@ -274,7 +274,7 @@ def test_the_interpreter_ends_though_the_endpoint_is_dead(protocol: str, ending:
             text=True,
             timeout=60,
             check=False,
-            cwd=Path(__file__).resolve().parents[2],
+            cwd=ROOT,
         )
         assert (ran.stdout.split(), ran.stderr, ran.returncode) == (["2000", "0", "2000", "True"], "", 0)
         assert time.monotonic() - began < 20

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
+from home import ROOT
 from otlp_sink import Sink
 from scripted_gateway import ScriptedGateway, Seen, delta, error, sse, streamed
 
-from streambench.telemetry import names
+from streambench.telemetry import semconv
 
 from .running import CALLER, FORMED, QUICK_RETRY, scripted, simulated, to, traced_home
 
-HOUSE = Path(__file__).resolve().parents[2]
-DOCS = (HOUSE / "docs" / "telemetry.md").read_text("utf-8")
-CODE = "\n".join(file.read_text("utf-8") for file in sorted((HOUSE / "streambench" / "telemetry").glob("*.py")))
+DOCS = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
+CODE = "\n".join(file.read_text("utf-8") for file in sorted((ROOT / "streambench" / "telemetry").glob("*.py")))
 PARAMS: Mapping[str, Any] = {
     "max_tokens": 64,
     "temperature": 0.5,
@@ -134,7 +133,7 @@ def test_every_key_around_the_spans_is_documented(sink: Sink) -> None:
 
 def test_every_metric_is_documented_and_every_one_there_is_ours(sink: Sink) -> None:
     """Names, and their labels."""
-    assert set(names.INSTRUMENTS) == METRICS
+    assert set(semconv.INSTRUMENTS) == METRICS
     assert {metric.name for metric in sink.metrics} <= METRICS
     labels = {key for metric in sink.metrics for point in metric.points for key in point.attributes}
     assert sorted(key for key in labels if f"`{key}`" not in section("Metrics")) == []

@@ -11,10 +11,10 @@ from typing import Any
 import promql_parser as promql
 import pytest
 import yaml
+from home import ROOT
 
-HOUSE = Path(__file__).resolve().parents[2]
-STACK = HOUSE / "examples" / "observability"
-DOCS = (HOUSE / "docs" / "telemetry.md").read_text("utf-8")
+STACK = ROOT / "examples" / "observability"
+DOCS = (ROOT / "docs" / "telemetry.md").read_text("utf-8")
 
 COMPOSE: Mapping[str, Any] = yaml.safe_load((STACK / "compose.yaml").read_text("utf-8"))
 COLLECTOR: Mapping[str, Any] = yaml.safe_load((STACK / "collector.yaml").read_text("utf-8"))
@@ -235,7 +235,7 @@ def test_queries_are_promql_over_our_metrics(place: str, query: str) -> None:
 @pytest.mark.parametrize(("place", "query"), QUERIES, ids=[place for place, _ in QUERIES])
 def test_queries_use_our_labels(place: str, query: str) -> None:
     """Those of the docs' attributes of metrics, and `le`; a mistyped label matches nothing and says nothing."""
-    (sentence,) = re.findall(r"^Attributes of all: (.+?)\.\s", DOCS, re.MULTILINE | re.DOTALL)
+    (sentence,) = re.findall(r"^Attributes of all metrics: (.+?)\.\s", DOCS, re.MULTILINE | re.DOTALL)
     known = {name.replace(".", "_") for name in {*re.findall(r"`([\w.]+)`", sentence), *BEYOND_THE_REQUEST}}
     assert [label for label in _labels(query) if label not in {*known, "le"}] == [], place
 

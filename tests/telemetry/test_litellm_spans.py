@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from home import MARK
 from openai import OpenAI
 from otlp_sink import Sink, Span, print_tree
 from parts import tail
 from stack import build_environment, proxy
-from test_cli import MARK
 
 from streambench.simulator.process import SimulatorProcess
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from statistics import median, median_low
+from statistics import median
 from typing import Any
 
 import pytest
@@ -195,8 +195,8 @@ def test_another_name_is_told(theirs: OracleSpan) -> None:
 # --- a run's own spans
 
 PARAMS: dict[str, Any] = {"max_tokens": 50, "temperature": 0, "top_p": 0.9, "seed": 7}
-ROUNDS = 3
-"""A busy machine delays one of two medians now and then; all three in a row it does not."""
+ROUNDS = 6
+"""A busy machine delays the fastest of several requests now and then; in six rounds in a row it does not."""
 
 
 def spans_of_a_run(folder: Path, url: str, model: str) -> list[Span]:
@@ -216,15 +216,14 @@ def spans_of_a_run(folder: Path, url: str, model: str) -> list[Span]:
 
 @pytest.mark.parametrize("model", ["plain", "thinker"])
 def test_a_runs_spans_do_not_contradict_it(tmp_path: Path, url: str, model: str) -> None:
-    """By the medians of several requests: every key that it has, the same values, and the first chunk within 2 ms."""
+    """By the fastest of several requests: every key that it has, the same values, and the first chunk within 2 ms."""
     said: list[list[str]] = []
     for number in range(ROUNDS):
         (tmp_path / str(number)).mkdir()
-        theirs = drive(url, model, MESSAGES, requests=REQUESTS, params=PARAMS).typical
+        theirs = drive(url, model, MESSAGES, requests=REQUESTS, params=PARAMS).fastest
         spans = spans_of_a_run(tmp_path / str(number), url, model)
         assert len(spans) == REQUESTS
-        middle = median_low(span.attributes[FIRST_CHUNK] for span in spans)
-        said.append(compare(theirs, next(span for span in spans if span.attributes[FIRST_CHUNK] == middle)))
+        said.append(compare(theirs, min(spans, key=lambda span: span.attributes[FIRST_CHUNK])))
         if not said[-1]:
             return
     pytest.fail(f"{said}")

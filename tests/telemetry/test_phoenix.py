@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from home import KEY, MARK, Ran
 from otlp_sink import Sink, Span
 from phoenix import PROJECT_ATTRIBUTE, Phoenix, PhoenixSpan, phoenix
 from scripted_gateway import ScriptedGateway
-from test_cli import KEY, MARK, Ran
 
 from .given import until
 from .running import (

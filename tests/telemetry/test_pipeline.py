@@ -18,11 +18,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from streambench.errors import ConfigError
-from streambench.telemetry import names
-from streambench.telemetry.facts import EventFacts, LinkFacts, LogFacts, SpanFacts, SpanId, Value
-from streambench.telemetry.outbox import Tally
+from streambench.telemetry import semconv
+from streambench.telemetry.batch_queue import QueueCounters
 from streambench.telemetry.pipeline import Delivery
-from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.settings import Endpoint, TelemetrySettings
+from streambench.telemetry.span_model import EventFacts, LinkFacts, LogFacts, SpanFacts, SpanId, Value
 from telemetry.given import KEY, START_NS, attributes_of, facts, opened, settings_for, span_id, until
 from telemetry.small_sink import Sink, served
 
@@ -119,7 +119,7 @@ def test_resource_and_scope_name_us_and_the_run() -> None:
         "team": "blue",
     }
     scoped = sink.requests[0].resource_spans[0].scope_spans[0]
-    assert (scoped.scope.name, scoped.scope.version, scoped.schema_url) == (names.SCOPE, "1.2.3", names.SCHEMA_URL)
+    assert (scoped.scope.name, scoped.scope.version, scoped.schema_url) == (semconv.SCOPE, "1.2.3", semconv.SCHEMA_URL)
 
 
 def test_the_environment_names_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_our_own_provider_is_not_installed() -> None:
 def test_without_settings_nothing_is_opened() -> None:
     """No thread, no count, no error."""
     before = threading.active_count()
-    pipeline = opened(Settings())
+    pipeline = opened(TelemetrySettings())
     pipeline.emit(facts())
     pipeline.active(1, {})
     assert not pipeline.sampled(span_id(1).trace_id)
@@ -249,14 +249,14 @@ def test_content_goes_out_as_a_log_record_of_its_span(protocol: str) -> None:
     with served(Sink(protocol)) as sink:
         url = sink.url + ("/v1/logs" if protocol == "http" else "")
         to = Endpoint(url, "grpc" if protocol == "grpc" else "http/protobuf", "test", insecure=True)
-        pipeline = opened(Settings(logs_to=to, content="EVENT_ONLY"))
-        pipeline.log(LogFacts(names.CONTENT_EVENT, START_NS, span_id(3), {"gen_ai.output.messages": "[]"}))
+        pipeline = opened(TelemetrySettings(logs_to=to, content="EVENT_ONLY"))
+        pipeline.log(LogFacts(semconv.CONTENT_EVENT, START_NS, span_id(3), {"gen_ai.output.messages": "[]"}))
         pipeline.close(10)
-        assert pipeline.logged == Tally(1, 1, 0, 0)
+        assert pipeline.logged == QueueCounters(1, 1, 0, 0)
     (request,) = sink.requests
     assert isinstance(request, ExportLogsServiceRequest)
     (record,) = request.resource_logs[0].scope_logs[0].log_records
-    assert (record.event_name, record.time_unix_nano) == (names.CONTENT_EVENT, START_NS)
+    assert (record.event_name, record.time_unix_nano) == (semconv.CONTENT_EVENT, START_NS)
     assert (record.trace_id.hex(), record.span_id.hex()) == (span_id(3).trace_id, span_id(3).span_id)
     assert attributes_of(record.attributes) == {"gen_ai.output.messages": "[]"}
 
@@ -265,8 +265,8 @@ def test_no_content_goes_out_unasked() -> None:
     """The endpoint is there, the wish is not."""
     with served(Sink()) as sink:
         to = Endpoint(sink.url + "/v1/logs", "http/protobuf", "test")
-        pipeline = opened(Settings(logs_to=to))
-        pipeline.log(LogFacts(names.CONTENT_EVENT, START_NS, span_id(3), {"gen_ai.output.messages": "[]"}))
+        pipeline = opened(TelemetrySettings(logs_to=to))
+        pipeline.log(LogFacts(semconv.CONTENT_EVENT, START_NS, span_id(3), {"gen_ai.output.messages": "[]"}))
         pipeline.close(10)
     assert sink.requests == []
 
@@ -274,7 +274,7 @@ def test_no_content_goes_out_unasked() -> None:
 # --- manners
 def test_the_console_exporter_writes_to_stderr(capfd: pytest.CaptureFixture[str]) -> None:
     """stdout is the report's."""
-    pipeline = opened(Settings(traces="console"))
+    pipeline = opened(TelemetrySettings(traces="console"))
     pipeline.emit(facts(5))
     assert pipeline.close(10) == Delivery(1, 1, 0, 0)
     out, err = capfd.readouterr()
@@ -286,7 +286,7 @@ def test_a_variable_that_the_sdk_cannot_read_is_bad_input(monkeypatch: pytest.Mo
     """Told with the variable's name."""
     monkeypatch.setenv("OTEL_SPAN_EVENT_COUNT_LIMIT", "many")
     with pytest.raises(ConfigError, match="OTEL_SPAN_EVENT_COUNT_LIMIT"):
-        opened(Settings(traces="console"))
+        opened(TelemetrySettings(traces="console"))
 
 
 def test_what_was_opened_before_a_fault_is_closed(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_what_was_opened_before_a_fault_is_closed(tmp_path: Path) -> None:
     good = Endpoint("127.0.0.1:9", "grpc", "test", insecure=True)
     bad = Endpoint("127.0.0.1:9", "grpc", "test", certificate=str(tmp_path / "none.pem"))
     with pytest.raises(ConfigError, match=r"none\.pem"):
-        opened(Settings("otlp", "otlp", good, good, logs_to=bad, content="EVENT_ONLY"))
+        opened(TelemetrySettings("otlp", "otlp", good, good, logs_to=bad, content="EVENT_ONLY"))
     until(lambda: not [each for each in threading.enumerate() if each not in before])
 
 
@@ -318,7 +318,7 @@ def test_headers_that_the_endpoint_has_not_are_not_sent(protocol: str, monkeypat
 def test_facts_names_settings_and_points_load_no_opentelemetry() -> None:
     """A run without telemetry does not pay for it."""
     program = (
-        "import sys; from streambench.telemetry import facts, names, points, settings;"
+        "import sys; from streambench.telemetry import span_model, semconv, measurements, settings;"
         "print([name for name in sys.modules if name.startswith(('opentelemetry', 'numpy', 'requests'))])"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)

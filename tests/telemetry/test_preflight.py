@@ -24,8 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from streambench.clock import MonotonicClock
-from streambench.telemetry.preflight import Trouble, check
-from streambench.telemetry.settings import Endpoint, Settings
+from streambench.telemetry.preflight import EndpointFailure, check
+from streambench.telemetry.settings import Endpoint, TelemetrySettings
 from telemetry.given import facts, opened
 
 KEY = "q7Lk-hunter2-Zx"
@@ -173,8 +173,8 @@ def by_grpc(port: int, **changed: Any) -> Endpoint:
     return replace(Endpoint(f"127.0.0.1:{port}", "grpc", "telemetry.endpoint", insecure=True), **changed)
 
 
-def ask(endpoint: Endpoint, limit_s: float = LIMIT_S) -> tuple[Trouble, ...]:
-    return check(Settings(traces="otlp", traces_to=endpoint), limit_s)
+def ask(endpoint: Endpoint, limit_s: float = LIMIT_S) -> tuple[EndpointFailure, ...]:
+    return check(TelemetrySettings(traces="otlp", traces_to=endpoint), limit_s)
 
 
 def said(endpoint: Endpoint, limit_s: float = LIMIT_S) -> str:
@@ -207,7 +207,7 @@ def test_without_compression_it_is_plain() -> None:
 
 def test_nothing_to_ask_is_no_trouble() -> None:
     """Without endpoints, as with the console."""
-    assert check(Settings(traces="console")) == ()
+    assert check(TelemetrySettings(traces="console")) == ()
 
 
 def test_grpc_is_asked_with_its_headers() -> None:
@@ -238,50 +238,61 @@ def test_tls_files_are_used(authority: Authority, tmp_path: Path) -> None:
 
 # --- what a server answers
 
-HERE = "is OTEL_EXPORTER_OTLP_ENDPOINT the base URL? /v1/traces is added to it"
+BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @pytest.mark.parametrize(
-    ("reply", "fragment"),
+    ("reply", "path", "what", "mend"),
     [
-        (Reply(401), "{host} answers 401 Unauthorized: is the key right? The headers come from telemetry.headers"),
-        (Reply(403), "{host} answers 403 Forbidden: is the key right?"),
-        (Reply(404), "{host}/v1/traces answers 404 Not Found: " + HERE),
-        (Reply(404, "text/html", b"<html>"), "answers 404 Not Found: " + HERE),
-        (Reply(405), "answers 405 Method Not Allowed: " + HERE),
-        (Reply(415), "answers 415 Unsupported Media Type: try compression `none` or another protocol"),
-        (Reply(400), "answers 400 Bad Request: it takes not even an empty export; see its log, and the headers from"),
-        (Reply(407), "answers 407 Proxy Authentication Required: the proxy asks"),
-        (Reply(500), "answers 500 Internal Server Error: is the collector, and what it sends on to, up and well?"),
-        (Reply(503), "answers 503 Service Unavailable: is the collector"),
-        (Reply(599), "answers 599: is the collector"),
-        (Reply(200, "text/html; charset=utf-8", b"<html>"), "{host}/v1/traces answers with a web page: " + HERE),
-        (Reply(200, PROTOBUF, b"\xff\xff"), "answers with something else than OTLP: " + HERE),
+        (Reply(401), "", "401 Unauthorized", "is the key right? The headers come from telemetry.headers"),
+        (Reply(403), "", "403 Forbidden", "telemetry.headers"),
+        (Reply(404), "/v1/traces", "404 Not Found", f"is {BASE} the base URL? /v1/traces is added to it"),
+        (Reply(404, "text/html", b"<html>"), "/v1/traces", "404 Not Found", BASE),
+        (Reply(405), "/v1/traces", "405 Method Not Allowed", BASE),
+        (Reply(415), "/v1/traces", "415 Unsupported Media Type", "try compression `none` or another protocol"),
+        (
+            Reply(400),
+            "/v1/traces",
+            "400 Bad Request",
+            "empty export; check its log, and the headers from telemetry.headers",
+        ),
+        (Reply(407), "", "407 Proxy Authentication Required", "the proxy"),
+        (Reply(500), "/v1/traces", "500 Internal Server Error", "are the collector and its backend working?"),
+        (Reply(503), "/v1/traces", "503 Service Unavailable", "collector"),
+        (Reply(599), "/v1/traces", "599", "collector"),
+        (Reply(200, "text/html; charset=utf-8", b"<html>"), "/v1/traces", "responds with a web page", BASE),
+        (Reply(200, PROTOBUF, b"\xff\xff"), "/v1/traces", "other than OTLP", BASE),
         (
             Reply(302, headers={"location": f"https://u:{KEY}@login.example/x?key={KEY}"}),
-            "redirects (302 Found): exports do not follow; is it https://***@login.example/x?***?",
+            "/v1/traces",
+            "302 Found",
+            "exports do not follow redirects; is the endpoint https://***@login.example/x?***?",
         ),
     ],
 )
-def test_what_an_answer_means(reply: Reply, fragment: str) -> None:
+def test_what_an_answer_means(reply: Reply, path: str, what: str, mend: str) -> None:
     """Of the answer its status only; the mend names what to look at."""
     with http_sink(lambda _: reply) as sink:
-        line = said(http(sink.url, headers={"api-key": KEY}, headers_source="telemetry.headers"))
-    assert fragment.format(host=f"http://127.0.0.1:{sink.port}") in line
-    assert KEY not in line
+        (failure,) = ask(http(sink.url, headers={"api-key": KEY}, headers_source="telemetry.headers"))
+    assert failure.endpoint == f"http://127.0.0.1:{sink.port}{path}"
+    assert what in failure.what
+    assert mend in failure.fix
+    assert KEY not in str(failure)
 
 
 def test_a_missing_key_is_told_apart_from_a_wrong_one() -> None:
     """With where to put it."""
     with http_sink(lambda _: Reply(401)) as sink:
-        assert "no headers are set: OTEL_EXPORTER_OTLP_HEADERS, or `telemetry: {headers: ...}`" in said(http(sink.url))
+        line = said(http(sink.url))
+    assert "no headers are set" in line
+    assert "OTEL_EXPORTER_OTLP_HEADERS, or `telemetry: {headers: ...}`" in line
 
 
 def test_a_signals_own_variable_is_taken_as_it_stands() -> None:
     """So its path may be missing."""
     with http_sink(lambda _: Reply(404)) as sink:
         line = said(http(sink.url, source="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
-    assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is taken as it stands; should it end in /v1/traces?" in line
+    assert "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as given; should it end in /v1/traces?" in line
 
 
 def test_a_warning_in_a_success_is_told() -> None:
@@ -290,25 +301,25 @@ def test_a_warning_in_a_success_is_told() -> None:
     response = ExportTraceServiceResponse(partial_success=partial)
     with http_sink(lambda _: Reply(body=response.SerializeToString())) as sink:
         line = said(http(sink.url, headers={"api-key": KEY}))
-    assert line.endswith("takes exports with a warning: quota nearly spent by ***")
+    assert line.endswith(" with a warning: quota nearly spent by ***")
     with grpc_sink(lambda *_: response) as port:
-        assert "takes exports with a warning" in said(by_grpc(port))
+        assert "with a warning" in said(by_grpc(port))
 
 
 def test_each_signal_is_asked_by_itself() -> None:
     """Many backends take traces and no metrics; the mend is to switch these off."""
     with http_sink(lambda path: Reply(404 if path == "/v1/metrics" else 200)) as sink:
         base = f"http://127.0.0.1:{sink.port}"
-        to = Settings(traces_to=http(f"{base}/v1/traces"), metrics_to=http(f"{base}/v1/metrics"))
+        to = TelemetrySettings(traces_to=http(f"{base}/v1/traces"), metrics_to=http(f"{base}/v1/metrics"))
         (trouble,) = check(to, LIMIT_S)
     assert trouble.endpoint == f"{base}/v1/metrics"
-    assert trouble.mend.endswith("switch metrics off: OTEL_METRICS_EXPORTER=none, or `telemetry: {metrics: none}`")
+    assert trouble.fix.endswith("OTEL_METRICS_EXPORTER=none, or `telemetry: {metrics: none}`")
 
 
 def test_what_is_wrong_with_a_host_is_told_once() -> None:
     """Not for each signal that goes there."""
     base = f"http://127.0.0.1:{closed_port()}"
-    to = Settings(traces_to=http(f"{base}/v1/traces"), metrics_to=http(f"{base}/v1/metrics"))
+    to = TelemetrySettings(traces_to=http(f"{base}/v1/traces"), metrics_to=http(f"{base}/v1/metrics"))
     assert [trouble.endpoint for trouble in check(to, LIMIT_S)] == [base]
 
 
@@ -318,15 +329,15 @@ def test_what_is_wrong_with_a_host_is_told_once() -> None:
 def test_a_closed_port() -> None:
     """By either protocol."""
     port = closed_port()
-    expected = f"127.0.0.1:{port} refuses connections: is the collector up, and is "
+    expected = f"127.0.0.1:{port} refuses connections: is the collector running, and is "
     assert said(http(f"http://127.0.0.1:{port}/v1/traces")).startswith(f"http://{expected}OTEL_EXPORTER_OTLP_ENDPOINT")
     assert said(by_grpc(port)).startswith(f"{expected}telemetry.endpoint its host and port?")
 
 
 def test_an_unknown_host() -> None:
     """`.invalid` never resolves."""
-    assert "collector.invalid:4318 is not found: no such host name" in said(http("http://collector.invalid:4318/v1/x"))
-    assert "is not found: no such host name" in said(by_grpc(0, url="collector.invalid:4317"))
+    assert "collector.invalid:4318 is not found" in said(http("http://collector.invalid:4318/v1/x"))
+    assert "collector.invalid:4317 is not found" in said(by_grpc(0, url="collector.invalid:4317"))
 
 
 def test_an_endpoint_that_hangs_costs_the_limit_once() -> None:
@@ -334,7 +345,7 @@ def test_an_endpoint_that_hangs_costs_the_limit_once() -> None:
     clock = MonotonicClock()
     with ExitStack() as stack:
         ports = [stack.enter_context(silent()) for _ in range(3)]
-        to = Settings(
+        to = TelemetrySettings(
             traces_to=http(f"http://127.0.0.1:{ports[0]}/v1/traces"),
             metrics_to=by_grpc(ports[1]),
             logs_to=http(f"https://127.0.0.1:{ports[2]}/v1/logs"),
@@ -342,7 +353,7 @@ def test_an_endpoint_that_hangs_costs_the_limit_once() -> None:
         begun_ns = clock.now_ns()
         troubles = check(to, SOON_S)
         took_s = (clock.now_ns() - begun_ns) / 1e9
-    assert [trouble.what for trouble in troubles] == ["gives no answer within 0.5 s"] * 3
+    assert [trouble.what for trouble in troubles] == ["does not respond within 0.5 s"] * 3
     assert took_s < SOON_S + 2
 
 
@@ -360,7 +371,7 @@ def test_an_answer_that_never_ends_costs_the_limit_too() -> None:
         threading.Thread(target=drip, args=(listener,), daemon=True).start()
         line = said(http(f"http://127.0.0.1:{listener.getsockname()[1]}/"), SOON_S)
         release.set()
-    assert "gives no answer within 0.5 s" in line
+    assert " 0.5 s" in line
 
 
 # --- TLS
@@ -368,7 +379,7 @@ def test_an_answer_that_never_ends_costs_the_limit_too() -> None:
 
 def test_an_unknown_authority(authority: Authority) -> None:
     """The mend names the variable and the key for its certificate."""
-    mend = "name its authority: OTEL_EXPORTER_OTLP_CERTIFICATE, or `telemetry: {certificate: ...}`"
+    mend = "certificate: OTEL_EXPORTER_OTLP_CERTIFICATE, or `telemetry: {certificate: ...}`"
     with http_sink(lambda _: Reply(), authority.server()) as sink:
         line = said(http(f"https://localhost:{sink.port}/v1/traces"))
     assert "has a certificate that is not trusted (" in line
@@ -386,8 +397,8 @@ def test_the_authority_given_wins_over_the_environments(authority: Authority, mo
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
     with http_sink(lambda _: Reply(), authority.server()) as sink:
         to = http(f"https://localhost:{sink.port}/v1/traces", certificate=authority.bundle)
-        assert not check(Settings(traces="otlp", traces_to=to))
-        pipeline = opened(Settings(traces="otlp", traces_to=to))
+        assert not check(TelemetrySettings(traces="otlp", traces_to=to))
+        pipeline = opened(TelemetrySettings(traces="otlp", traces_to=to))
         pipeline.emit(facts())
         assert pipeline.close(10).delivered == 1
 
@@ -398,8 +409,8 @@ def test_the_header_given_wins_over_netrc(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     with http_sink(lambda _: Reply()) as sink:
         to = http(sink.url, headers={"authorization": "Bearer given"})
-        assert not check(Settings(traces="otlp", traces_to=to))
-        pipeline = opened(Settings(traces="otlp", traces_to=to))
+        assert not check(TelemetrySettings(traces="otlp", traces_to=to))
+        pipeline = opened(TelemetrySettings(traces="otlp", traces_to=to))
         pipeline.emit(facts())
         assert pipeline.close(10).delivered == 1
         assert {request.headers["authorization"] for request in sink.received} == {"Bearer given"}
@@ -409,9 +420,9 @@ def test_a_certificate_for_another_name(authority: Authority) -> None:
     """It is for `localhost`, and the address was asked."""
     with http_sink(lambda _: Reply(), authority.server()) as sink:
         line = said(http(f"https://127.0.0.1:{sink.port}/v1/traces", certificate=authority.bundle))
-    assert "has a certificate for another name" in line
+    assert "certificate for another host name" in line
     with grpc_sink(lambda *_: ExportTraceServiceResponse(), credentials=authority.grpc_server()) as port:
-        assert "has a certificate for another name" in said(by_grpc(port, insecure=False, certificate=authority.bundle))
+        assert "certificate for another host name" in said(by_grpc(port, insecure=False, certificate=authority.bundle))
 
 
 def test_a_missing_client_certificate(authority: Authority) -> None:
@@ -426,16 +437,16 @@ def test_tls_where_there_is_none() -> None:
     """One letter too many."""
     with http_sink(lambda _: Reply()) as sink:
         line = said(http(f"https://127.0.0.1:{sink.port}/v1/traces"))
-        assert line.endswith("does not speak TLS: write http:// for https://")
+        assert line.endswith("write http:// instead of https://")
         line = said(by_grpc(sink.port, insecure=False))
-        assert line.endswith("does not speak TLS: write http:// for https://")
+        assert line.endswith("write http:// instead of https://")
 
 
 def test_no_tls_where_there_is_some(authority: Authority) -> None:
     """A server that hears no handshake closes."""
     with http_sink(lambda _: Reply(), authority.server()) as sink:
-        assert "closes the connection without an answer: does it speak TLS (https://)" in said(http(sink.url))
-        assert "closes the connection without an answer: does it speak TLS (https://)" in said(by_grpc(sink.port))
+        assert "does it expect TLS (https://)" in said(http(sink.url))
+        assert "does it expect TLS (https://)" in said(by_grpc(sink.port))
 
 
 @pytest.mark.parametrize("key", ["certificate", "client_certificate"])
@@ -446,7 +457,8 @@ def test_a_file_that_is_no_certificate(authority: Authority, tmp_path: Path, key
     files = {"certificate": authority.bundle, key: str(file)}
     with http_sink(lambda _: Reply(), authority.server()) as sink:
         line = said(http(f"https://localhost:{sink.port}/", **files))
-    assert "is not reached: a TLS file cannot be used: PEM is expected in " in line
+    assert "a TLS file cannot be used" in line
+    assert "PEM" in line
     assert str(file) in line
     assert KEY not in line
 
@@ -457,7 +469,7 @@ def test_a_file_for_grpc_that_is_no_certificate(authority: Authority, tmp_path: 
     with grpc_sink(lambda *_: ExportTraceServiceResponse(), credentials=authority.grpc_server()) as port:
         for name in ("x.pem", "missing.pem"):
             line = said(by_grpc(port, url=f"localhost:{port}", insecure=False, certificate=str(tmp_path / name)))
-            assert "a TLS file cannot be used" in line
+            assert str(tmp_path / name) in line
 
 
 # --- the wrong protocol, and gRPC's own answers
@@ -467,42 +479,41 @@ def test_http_to_a_grpc_server() -> None:
     """Seldom on 4317 only."""
     with grpc_sink(lambda *_: ExportTraceServiceResponse()) as port:
         line = said(http(f"http://127.0.0.1:{port}/v1/traces"))
-    assert "does not answer by HTTP, as a gRPC server does: protocol grpc: OTEL_EXPORTER_OTLP_PROTOCOL, or" in line
+    assert "set protocol grpc: OTEL_EXPORTER_OTLP_PROTOCOL, or" in line
 
 
 def test_grpc_to_an_http_server() -> None:
     """And the other way round."""
     with http_sink(lambda _: Reply()) as sink:
         line = said(by_grpc(sink.port))
-    assert (
-        "does not answer by gRPC, as an HTTP server does: protocol http/protobuf: OTEL_EXPORTER_OTLP_PROTOCOL" in line
-    )
+    assert "set protocol http/protobuf: OTEL_EXPORTER_OTLP_PROTOCOL" in line
 
 
 @pytest.mark.parametrize(
-    ("code", "fragment"),
+    ("code", "mend"),
     [
-        (grpc.StatusCode.UNAUTHENTICATED, "answers UNAUTHENTICATED: is the key right? The headers come from X_HEADERS"),
-        (grpc.StatusCode.PERMISSION_DENIED, "answers PERMISSION_DENIED: is the key right?"),
-        (grpc.StatusCode.UNAVAILABLE, "answers UNAVAILABLE: is the collector, and what it sends on to, up?"),
-        (grpc.StatusCode.RESOURCE_EXHAUSTED, "answers RESOURCE_EXHAUSTED: see its log, and the headers from X_HEADERS"),
+        (grpc.StatusCode.UNAUTHENTICATED, "X_HEADERS"),
+        (grpc.StatusCode.PERMISSION_DENIED, "X_HEADERS"),
+        (grpc.StatusCode.UNAVAILABLE, "running?"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "X_HEADERS"),
     ],
 )
-def test_what_a_grpc_status_means(code: Any, fragment: str) -> None:
+def test_what_a_grpc_status_means(code: Any, mend: str) -> None:
     """Never with the server's own words, which may hold the key."""
     with grpc_sink(lambda _, context: context.abort(code, f"no such key: {KEY}")) as port:
-        line = said(by_grpc(port, headers={"api-key": KEY}, headers_source="X_HEADERS"))
-    assert fragment in line
-    assert KEY not in line
+        (failure,) = ask(by_grpc(port, headers={"api-key": KEY}, headers_source="X_HEADERS"))
+    assert code.name in failure.what
+    assert mend in failure.fix
+    assert KEY not in str(failure)
 
 
 def test_a_grpc_collector_without_metrics() -> None:
     """Its traces are fine."""
     with grpc_sink(lambda *_: ExportTraceServiceResponse()) as port:
-        (trouble,) = check(Settings(traces_to=by_grpc(port), metrics_to=by_grpc(port)), LIMIT_S)
-    assert str(trouble).startswith(f"127.0.0.1:{port} (metrics) takes no metrics: ")
+        (trouble,) = check(TelemetrySettings(traces_to=by_grpc(port), metrics_to=by_grpc(port)), LIMIT_S)
+    assert str(trouble).startswith(f"127.0.0.1:{port} (metrics) does not accept metrics: ")
     with grpc_sink(lambda *_: ExportMetricsServiceResponse(), ("trace", "metrics")) as port:
-        assert check(Settings(traces_to=by_grpc(port), metrics_to=by_grpc(port)), LIMIT_S) == ()
+        assert check(TelemetrySettings(traces_to=by_grpc(port), metrics_to=by_grpc(port)), LIMIT_S) == ()
 
 
 # --- proxies and secrets
@@ -512,7 +523,8 @@ def test_a_proxy_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exporter would go through it as well."""
     monkeypatch.setenv("HTTP_PROXY", f"http://me:{KEY}@127.0.0.1:{closed_port()}")
     line = said(http("http://collector.example/v1/traces"))
-    assert "http://collector.example is not reached: its proxy fails: see HTTPS_PROXY, HTTP_PROXY and NO_PROXY" in line
+    assert line.startswith("http://collector.example cannot be reached: its proxy failed")
+    assert line.endswith("HTTPS_PROXY, HTTP_PROXY and NO_PROXY")
     assert KEY not in line
 
 

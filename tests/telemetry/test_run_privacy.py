@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
+from home import KEY, MARK, Ran
 from otlp_sink import Sink
 from scripted_gateway import ScriptedGateway, Seen, delta, error, sse, streamed
-from test_cli import KEY, MARK, Ran
 
 from .running import OUTPUT, THOUGHT, TracedHome, answering, named, scripted, to
 

@@ -16,13 +16,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from home import KEY, Home, Ran, cold
 from otlp_sink import Sink, Span, print_tree
 from scripted_gateway import ScriptedGateway, Seen
-from test_cli import KEY, Home, Ran, cold
 
-from streambench.frames import SCALARS
-from streambench.telemetry.tree import METRIC_ATTRIBUTES
-from streambench.trace_ids import model_span_id
+from streambench.analysis.frames import SCALARS
+from streambench.records.trace_ids import model_span_id
 
 from .running import (
     CALLER,
@@ -295,7 +294,7 @@ def test_the_spans_frame_is_the_journals(home: TracedHome, hub: dict[str, Any]) 
     journal = ran.run.attempts.set_index("span_id").sort_index()
     posts = named(sink.spans, "POST")
     spans = pd.DataFrame(
-        [{metric.column: span.attributes.get(METRIC_ATTRIBUTES[metric.name]) for metric in SCALARS} for span in posts],
+        [{metric.column: span.attributes.get(str(metric.attribute)) for metric in SCALARS} for span in posts],
         index=pd.Index([span.span_id for span in posts], name="span_id"),
         dtype="float64",
     ).sort_index()
@@ -318,7 +317,7 @@ def test_the_spans_frame_is_the_journals(home: TracedHome, hub: dict[str, Any]) 
 
 ASKED_FOR_NOTHING = """
 import sys
-from streambench.cli import commands
+from streambench.cli.main import commands
 code = commands(sys.argv[1:], standalone_mode=False)
 print(code, [name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])
 """
@@ -359,7 +358,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from streambench.cli import commands
+from streambench.cli.main import commands
 kept, provider = InMemorySpanExporter(), TracerProvider()
 provider.add_span_processor(SimpleSpanProcessor(kept))
 trace.set_tracer_provider(provider)
@@ -386,7 +385,7 @@ def test_an_installed_provider_is_used(tmp_path: Path) -> None:
         "chat alpha": 3,
         "POST": 2,
     }
-    assert "spans: 7 ended, handed to the tracer provider that was installed" in ran.err
+    assert "spans: 7 ended, passed to the installed tracer provider" in ran.err
     assert sink.span_count == 0
     assert all(seen.header("traceparent") for seen in gateway.seen)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 from opentelemetry.util.re import parse_env_headers
+from wrong_input import Wrong, the_problem
 
-from streambench.config import Telemetry
-from streambench.errors import InputError
-from streambench.telemetry import environment
-from streambench.telemetry.settings import Endpoint, Flags, Settings, resolve
+from streambench.config.schema import Telemetry
+from streambench.errors import InputError, Problem
+from streambench.telemetry import env_values
+from streambench.telemetry.settings import Endpoint, Flags, TelemetrySettings, resolve
 
 BASE = "OTEL_EXPORTER_OTLP_ENDPOINT"
 TRACES = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
@@ -26,17 +27,19 @@ HERE = {BASE: "http://c:4318"}
 
 def settings(
     environ: Mapping[str, str] | None = None, flags: Flags | None = None, *, provider: bool = False, **telemetry: Any
-) -> Settings:
+) -> TelemetrySettings:
     return resolve(
         Telemetry(**telemetry), flags or Flags(), environ or {}, provider_installed=provider, has_grpc=lambda: True
     )
 
 
-def told(environ: Mapping[str, str] | None = None, flags: Flags | None = None, **telemetry: Any) -> str:
+def problems_of(
+    environ: Mapping[str, str] | None = None, flags: Flags | None = None, **telemetry: Any
+) -> tuple[Problem, ...]:
     with pytest.raises(InputError) as caught:
         resolve(Telemetry(**telemetry), flags or Flags(), environ or {}, has_grpc=lambda: False)
     assert caught.value.exit_code == 2
-    return str(caught.value)
+    return caught.value.problems
 
 
 def traces_to(environ: Mapping[str, str] | None = None, flags: Flags | None = None, **telemetry: Any) -> Endpoint:
@@ -50,7 +53,7 @@ def traces_to(environ: Mapping[str, str] | None = None, flags: Flags | None = No
 
 def test_nothing_goes_out_unless_asked_for() -> None:
     """Neither spans nor a header to the gateway."""
-    assert settings() == Settings(propagate=False)
+    assert settings() == TelemetrySettings(propagate=False)
     assert not settings().on
 
 
@@ -270,7 +273,7 @@ def test_headers_of_the_environment_go_to_no_other_host(environ: dict[str, str],
 )
 def test_headers_are_read_as_the_sdk_reads_them(text: str) -> None:
     """Decoded where they are encoded, taken plain where they hold a space."""
-    assert environment.headers(text) == dict(parse_env_headers(text, liberal=True))
+    assert env_values.headers(text) == dict(parse_env_headers(text, liberal=True))
 
 
 def test_a_protocol_may_be_in_the_exporters_name() -> None:
@@ -341,158 +344,243 @@ def test_events_with_content_go_where_logs_go(environ: Mapping[str, str], expect
 
 def test_a_fault_of_two_signals_is_told_once() -> None:
     """Traces and metrics share the base."""
-    assert len(told({BASE: "nonsense"}).splitlines()) == 1
+    assert len(problems_of({BASE: "nonsense"})) == 1
 
 
-BAD: list[tuple[Mapping[str, str], Flags, dict[str, Any], str]] = [
+BAD: list[tuple[Mapping[str, str], Flags, dict[str, Any], Wrong]] = [
     (
         {BASE: "http://host:4317"},
         Flags(),
         {},
-        f"{BASE}: 4317 is the port for gRPC (found 'http://host:4317'; accepted: http://host:4318, or protocol grpc by "
-        "`telemetry.protocol` or OTEL_EXPORTER_OTLP_PROTOCOL)",
+        Wrong(
+            BASE,
+            "'http://host:4317'",
+            message="4317 is the port for gRPC",
+            accepted="http://host:4318, or protocol grpc in `telemetry.protocol` or OTEL_EXPORTER_OTLP_PROTOCOL",
+        ),
     ),
     (
         {},
         Flags(endpoint="localhost:4318"),
         {},
-        "--otlp-endpoint: must begin with http:// or https:// (found 'localhost:4318'; accepted: http://localhost:4318)",
+        Wrong("--otlp-endpoint", "'localhost:4318'", accepted="http://localhost:4318"),
     ),
-    ({}, Flags(endpoint="10.0.0.1:4318"), {}, "accepted: http://10.0.0.1:4318)"),
-    ({}, Flags(endpoint=""), {}, "--otlp-endpoint: must begin with http:// or https://"),
-    ({TRACES: "ftp://c/v1/traces"}, Flags(), {}, f"{TRACES}: must begin with http:// or https:// (found 'ftp://c/v1/t"),
-    ({BASE: "http://"}, Flags(), {}, f"{BASE}: names no host (found 'http://'; accepted: a URL such as http://localh"),
-    ({BASE: "http://c:port"}, Flags(), {}, f"{BASE}: is no URL: its host or port cannot be read"),
-    ({BASE: "http://c d"}, Flags(), {}, f"{BASE}: holds a space"),
-    ({BASE: "http://c#d"}, Flags(), {}, f"{BASE}: must have no #fragment"),
-    ({BASE: "http://c/v1/traces"}, Flags(), {}, f"{BASE}: is a base, to which /v1/traces and its like are added"),
-    ({BASE: f"ftp://u:{KEY}@c?k={KEY}"}, Flags(), {}, "found 'ftp://***@c?***'"),
+    (
+        {},
+        Flags(endpoint="10.0.0.1:4318"),
+        {},
+        Wrong("--otlp-endpoint", "'10.0.0.1:4318'", accepted="http://10.0.0.1:4318"),
+    ),
+    ({}, Flags(endpoint=""), {}, Wrong("--otlp-endpoint", "''")),
+    ({TRACES: "ftp://c/v1/traces"}, Flags(), {}, Wrong(TRACES, "'ftp://c/v1/traces'")),
+    ({BASE: "http://"}, Flags(), {}, Wrong(BASE, "'http://'", accepted="a URL such as http://localhost:4318")),
+    (
+        {BASE: "http://c:port"},
+        Flags(),
+        {},
+        Wrong(BASE, "'http://c:port'", message="is not a URL: its host or port is invalid"),
+    ),
+    ({BASE: "http://c d"}, Flags(), {}, Wrong(BASE, "'http://c d'")),
+    ({BASE: "http://c#d"}, Flags(), {}, Wrong(BASE, "'http://c#d'")),
+    (
+        {BASE: "http://c/v1/traces"},
+        Flags(),
+        {},
+        Wrong(BASE, "'http://c/v1/traces'", message="must be a base URL, to which a path such as /v1/traces is added"),
+    ),
+    ({BASE: f"ftp://u:{KEY}@c?k={KEY}"}, Flags(), {}, Wrong(BASE, "'ftp://***@c?***'")),
     (
         {**HERE, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"},
         Flags(),
         {},
-        "OTEL_EXPORTER_OTLP_PROTOCOL: OTLP as JSON is not supported (found 'http/json'; accepted: http/protobuf ",
+        Wrong(
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "'http/json'",
+            message="OTLP as JSON is not supported",
+            accepted="http/protobuf or grpc",
+        ),
     ),
-    ({**HERE, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "gprc"}, Flags(), {}, "is no protocol; did you mean `grpc`?"),
+    (
+        {**HERE, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "gprc"},
+        Flags(),
+        {},
+        Wrong(
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "'gprc'", message="is not a supported protocol; did you mean `grpc`?"
+        ),
+    ),
     (
         {BASE: "http://c:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
         Flags(),
         {},
-        "OTEL_EXPORTER_OTLP_PROTOCOL: gRPC is not installed (found grpc; accepted: http/protobuf, or `pip install "
-        "'streambench[grpc]'`)",
+        Wrong(
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "grpc",
+            message="gRPC is not installed",
+            accepted="http/protobuf, or `pip install 'streambench[grpc]'`",
+        ),
     ),
     (
         {"OTEL_TRACES_EXPORTER": "oltp"},
         Flags(),
         {},
-        "OTEL_TRACES_EXPORTER: is no exporter of streambench; did you mean",
+        Wrong("OTEL_TRACES_EXPORTER", "'oltp'", message="is not a supported exporter; did you mean `otlp`?"),
     ),
     (
         {"OTEL_METRICS_EXPORTER": "prometheus"},
         Flags(),
         {},
-        "OTEL_METRICS_EXPORTER: is no exporter of streambench (foun",
+        Wrong("OTEL_METRICS_EXPORTER", "'prometheus'"),
     ),
     (
         {**HERE, CONTENT: "SPANS_ONLY"},
         Flags(),
         {},
-        f"{CONTENT}: is no choice; did you mean `SPAN_ONLY`? (found 'SPANS_ONLY'",
+        Wrong(CONTENT, "'SPANS_ONLY'", message="is not a valid choice; did you mean `SPAN_ONLY`?"),
     ),
-    ({**HERE, "OTEL_EXPORTER_OTLP_TIMEOUT": "10s"}, Flags(), {}, "OTEL_EXPORTER_OTLP_TIMEOUT: is no time (found '10s'"),
-    ({**HERE, "OTEL_EXPORTER_OTLP_TIMEOUT": "-1"}, Flags(), {}, "accepted: seconds above 0"),
-    ({**HERE, "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"}, Flags(), {}, "(found 'zstd'; accepted: gzip or none)"),
+    (
+        {**HERE, "OTEL_EXPORTER_OTLP_TIMEOUT": "10s"},
+        Flags(),
+        {},
+        Wrong("OTEL_EXPORTER_OTLP_TIMEOUT", "'10s'", message="is not a valid time"),
+    ),
+    (
+        {**HERE, "OTEL_EXPORTER_OTLP_TIMEOUT": "-1"},
+        Flags(),
+        {},
+        Wrong("OTEL_EXPORTER_OTLP_TIMEOUT", "'-1'", accepted="a number of seconds above 0"),
+    ),
+    (
+        {**HERE, "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"},
+        Flags(),
+        {},
+        Wrong(
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+            "'zstd'",
+            message="is not a supported compression",
+            accepted="gzip or none",
+        ),
+    ),
     (
         {**HERE, HEADERS: f"a=b,{KEY}"},
         Flags(),
         {},
-        f"{HEADERS}: its entry 2 is no header (accepted: name=value,name=val",
+        Wrong(
+            HEADERS,
+            message="entry 2 is not a header",
+            accepted="name=value,name=value with values percent-encoded: %20 is a space",
+        ),
     ),
     (
         {**HERE, HEADERS: f"a={KEY}%0Ab"},
         Flags(),
         {},
-        f"{HEADERS}: its entry 1 holds a character that no header can carr",
+        Wrong(HEADERS, message="entry 1 contains a character that a header cannot carry"),
     ),
-    ({**HERE, HEADERS: f'a="{KEY}"'}, Flags(), {}, f"{HEADERS}: its entry 1 is no header"),
+    ({**HERE, HEADERS: f'a="{KEY}"'}, Flags(), {}, Wrong(HEADERS, names=("1",))),
     (
         {**HERE, "OTEL_EXPORTER_OTLP_CERTIFICATE": "no/ca.pem"},
         Flags(),
         {},
-        "OTEL_EXPORTER_OTLP_CERTIFICATE: no such file (found 'no/ca.pem'; accepted: a PEM file's path)",
+        Wrong("OTEL_EXPORTER_OTLP_CERTIFICATE", "'no/ca.pem'", accepted="the path of a PEM file"),
     ),
     (
         {**HERE, "OTEL_EXPORTER_OTLP_CLIENT_KEY": __file__},
         Flags(),
         {},
-        "OTEL_EXPORTER_OTLP_CLIENT_KEY: needs a client certificate beside it (accepted: OTEL_EXPORTER_OTLP_CLIENT_CERT",
+        Wrong(
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+            message="needs a client certificate too",
+            accepted="OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        ),
     ),
     (
         {},
         Flags(),
         {"endpoint": "http://h:4317"},
-        "telemetry.endpoint: 4317 is the port for gRPC (found 'http://h:4317'",
+        Wrong("telemetry.endpoint", "'http://h:4317'"),
     ),
-    ({}, Flags(mode="required"), {}, "--telemetry required: nothing goes out (accepted: --otlp-endpoint URL, telemetr"),
-    ({}, Flags(), {"required": True}, "telemetry.required: nothing goes out"),
+    (
+        {},
+        Flags(mode="required"),
+        {},
+        Wrong(
+            "--telemetry required",
+            message="nothing would be exported",
+            accepted="--otlp-endpoint URL, telemetry.endpoint or OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+    ),
+    ({}, Flags(), {"required": True}, Wrong("telemetry.required")),
     (
         {**HERE, "OTEL_SDK_DISABLED": "true"},
         Flags(mode="required"),
         {},
-        "--telemetry required: nothing goes out (accepted: `OTEL_SDK_DISABLED` unset)",
+        Wrong("--telemetry required", accepted="`OTEL_SDK_DISABLED` unset"),
     ),
     (
         {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none"},
         Flags(endpoint="http://c"),
         {},
-        "--otlp-endpoint: nothing would be sent there: traces and metrics are switched off",
+        Wrong("--otlp-endpoint", message="nothing would be sent there: traces and metrics are switched off"),
     ),
     (
         {TRACES: "http://c/v1/traces", CONTENT: "EVENT_ONLY"},
         Flags(),
         {},
-        f"{CONTENT}: asks for events, and nothing says where they go (accepted: SPAN_ONLY, or OTEL_EXPORTER_OTLP_LOGS",
+        Wrong(
+            CONTENT,
+            message="asks for events, but no endpoint for them is set",
+            accepted="SPAN_ONLY, or OTEL_EXPORTER_OTLP_LOGS_ENDPOINT, or OTEL_LOGS_EXPORTER=none",
+        ),
     ),
     (
         {**HERE, "OTEL_LOGS_EXPORTER": "console"},
         Flags(),
         {"content": "EVENT_ONLY"},
-        "OTEL_LOGS_EXPORTER: events with content go out by OTLP only (found 'console'; accepted: otlp or none)",
+        Wrong(
+            "OTEL_LOGS_EXPORTER",
+            "'console'",
+            message="events with content are exported over OTLP only",
+            accepted="otlp or none",
+        ),
     ),
 ]
 
 
-@pytest.mark.parametrize(("environ", "flags", "telemetry", "fragment"), BAD, ids=[row[3][:50] for row in BAD])
+@pytest.mark.parametrize(
+    ("environ", "flags", "telemetry", "wrong"), BAD, ids=[f"{row[3].where} {row[3].found}" for row in BAD]
+)
 def test_what_cannot_be_used_is_told_in_one_line(
-    environ: Mapping[str, str], flags: Flags, telemetry: dict[str, Any], fragment: str
+    environ: Mapping[str, str], flags: Flags, telemetry: dict[str, Any], wrong: Wrong
 ) -> None:
     """What named it, what stood there, what to write; no key in any."""
-    message = told(environ, flags, **telemetry)
-    assert fragment in message
-    assert len(message.splitlines()) == 1
-    assert KEY not in message
+    problems = problems_of(environ, flags, **telemetry)
+    assert len(problems) == 1
+    assert KEY not in str(the_problem(problems, wrong))
 
 
 @pytest.mark.parametrize(
-    ("url", "fragment"),
+    ("url", "wrong"),
     [
         (
             "http://h:4318",
-            "4318 is the port for HTTP (found 'http://h:4318'; accepted: http://h:4317, or protocol http/pro",
+            Wrong(BASE, "'http://h:4318'", message="4318 is the port for HTTP", accepted="http://h:4317"),
         ),
-        ("http://u:p@h:4317", "gRPC takes no user and password from a URL (found 'http://***@h:4317'"),
+        (
+            "http://u:p@h:4317",
+            Wrong(BASE, "'http://***@h:4317'", message="gRPC does not support a user or password in the URL"),
+        ),
         (
             "unix:///run/x",
-            "must begin with http:// or https:// (found 'unix:///run/x'; accepted: a URL such as http://lo",
+            Wrong(BASE, "'unix:///run/x'", accepted="a URL such as http://localhost:4317"),
         ),
-        (":4317", "names no host"),
+        (":4317", Wrong(BASE, "':4317'")),
     ],
 )
-def test_an_address_that_grpc_cannot_use(url: str, fragment: str) -> None:
+def test_an_address_that_grpc_cannot_use(url: str, wrong: Wrong) -> None:
     """Told before the exporter would try."""
-    with pytest.raises(InputError, match=BASE) as caught:
+    with pytest.raises(InputError) as caught:
         settings({BASE: url}, protocol="grpc")
-    assert fragment in str(caught.value)
+    the_problem(caught.value.problems, wrong)
 
 
 def test_of_what_does_not_go_out_nothing_is_refused() -> None:

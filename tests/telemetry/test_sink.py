@@ -17,6 +17,7 @@ from typing import Any
 import grpc  # type: ignore[import-untyped]  # ships no types
 import pytest
 import trustme
+from home import ROOT
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpanExporter
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -34,7 +35,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_context
 from otlp_sink import Behaviour, Event, Protocol, Sink, Tls, print_tree
 
-PROGRAM = Path(__file__).resolve().parents[1] / "otlp_sink.py"
+PROGRAM = ROOT / "tests" / "otlp_sink.py"
 PATIENCE_S = 30
 START = 1_800_000_000_000_000_000
 MS = 1_000_000

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts and filters the leaderboard, and lets single requests be found and opened. Foreign text only as text nodes.
+// Sorts and filters the leaderboard, and finds and opens single requests. Text from the run is only set as text nodes.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const make = (tag, text, attributes) => {
@@ -86,7 +86,7 @@
 
   const table = make("table");
   const headRow = make("tr");
-  for (const [name, kind] of [["Lane"], ["No.", "n"], ["Model"], ["Prompt"], ["Outcome"], ["TTFT, ms", "n"], ["E2E, ms", "n"],
+  for (const [name, kind] of [["Timeline"], ["No.", "n"], ["Model"], ["Prompt"], ["Outcome"], ["TTFT, ms", "n"], ["E2E, ms", "n"],
     ["tok/s", "n"], ["longest gap, ms", "n"], ["Chunks", "n"], ["Findings"]]) {
     headRow.append(make("th", name, kind ? { scope: "col", class: kind } : { scope: "col" }));
   }
@@ -146,7 +146,7 @@
     if (row.message >= 0) say(data.words[row.message]);
     for (const [kind, fact] of row.findings) say(`${data.findings[kind]}: ${data.words[fact]}`);
     if (row.attempt > 1) say(`this is attempt ${row.attempt}`);
-    if (row.kinds.length < row.chunks) say(`the lane shows ${row.kinds.length} of ${row.chunks} chunks`);
+    if (row.kinds.length < row.chunks) say(`the timeline shows ${row.kinds.length} of ${row.chunks} chunks`);
     if (row.trace) {
       const item = make("li");
       if (data.trace_url) {
@@ -158,7 +158,7 @@
     return box;
   };
 
-  // One request: what was waited for, then a mark a chunk, taller where more came together. Times are tenths of ms.
+  // Draws one request: a bar until the first output, then a mark for each chunk, taller for output. Times: 0.1 ms.
   const lane = (row) => {
     const [queue, sent, headers, end] = row.phases;
     const wide = 900, left = 10, mid = 34, tall = 18;

@@ -1,0 +1,1 @@
+"""Sends one attempt: the gateway's SDK client, the request, the transport below the SDK, and the attempt's record."""

@@ -1,0 +1,1 @@
+"""Decides when requests are sent: plan, rate limits, retries, budgets, scheduler, and the engine that runs a job."""

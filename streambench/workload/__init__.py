@@ -1,0 +1,1 @@
+"""What is sent: suites, prompts, conversations, request parameters and the request formats of the APIs."""
