@@ -184,6 +184,20 @@ def test_no_sleeper_wakes_early() -> None:
     assert all(woken >= due for due, woken in waking)
 
 
+class HeldClock(LoopClock):
+    """Stands still until it is let go, so that a stall of this machine makes no instant pass before it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._held_ns: int | None = now_ns()
+
+    def now_ns(self) -> int:
+        return super().now_ns() if self._held_ns is None else self._held_ns
+
+    def let_go(self) -> None:
+        self._held_ns = None
+
+
 def test_sleepers_wake_in_the_order_of_their_instants() -> None:
     """Registered last first."""
     order: list[int] = []
@@ -192,8 +206,16 @@ def test_sleepers_wake_in_the_order_of_their_instants() -> None:
         await clock.sleep_until(start + place * MS)
         order.append(place)
 
-    start = now_ns() + MS
-    on_clock(lambda clock: asyncio.gather(*(sleeper(clock, place, start) for place in (4, 3, 2, 1, 0))))
+    async def run() -> None:
+        clock = HeldClock()
+        start = clock.now_ns() + MS
+        sleepers = [asyncio.create_task(sleeper(clock, place, start)) for place in (4, 3, 2, 1, 0)]
+        await asyncio.sleep(0)
+        clock.let_go()
+        await asyncio.gather(*sleepers)
+        clock.close()
+
+    asyncio.run(run())
     assert order == [0, 1, 2, 3, 4]
 
 
