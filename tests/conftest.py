@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 from home import Home
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("any-machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
+"""A busy machine may take seconds for one example; that is no fault of the code."""
 
 MakeHome = Callable[[Path], Home]
 

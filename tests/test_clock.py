@@ -185,7 +185,7 @@ def test_no_sleeper_wakes_early() -> None:
 
 
 class HeldClock(LoopClock):
-    """Stands still until it is let go, so that a stall of this machine makes no instant pass before it is waited for."""
+    """Stands still until it is let go, so that in a stall of this machine no instant passes before it is awaited."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -239,7 +239,8 @@ def _http_error(reader: TapeReader, about: AttemptContext) -> Failure:
         message = f"redirected to {mask_url(location)}, which streambench does not follow: point base_url there"
         failure = replace(failure, message=message)
     wall_ns = anchor.wall_of(tape.start - anchor.monotonic_ns)
-    return replace(failure, retry_after_s=retry_after_s(dict(tape.headers), wall_ns))
+    stated = retry_after_s(dict(tape.headers), wall_ns)
+    return failure if stated is None else replace(failure, retry_after_s=stated)
 
 
 def retry_after_s(headers: Mapping[str, str], wall_ns: int) -> float | None:

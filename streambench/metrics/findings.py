@@ -19,6 +19,7 @@ from streambench.metrics.definitions import (
     output_of,
     streamed_tokens,
 )
+from streambench.metrics.finish_reasons import FinishMeaning, meaning_of
 from streambench.metrics.model_names import same_model
 from streambench.metrics.outcomes import ended_by
 from streambench.quantities import COUNT, NO_OTHER_KEYS, Number, Whole, setting
@@ -107,11 +108,6 @@ several tokens.
 _FEWEST_CHUNKS = 4
 """The fewest chunks for a comparison of chunks with tokens."""
 
-_LENGTH = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
-_FILTERED = frozenset(
-    {"content_filter", "content_filtered", "safety", "recitation", "blocklist", "prohibited_content", "sensitive"}
-)
-
 
 def _no_done(record: AttemptRecord, _: Thresholds) -> str | None:
     if record.done or not _awaits_done(record) or not _ended_itself(record):
@@ -197,11 +193,11 @@ def _usage_invented(record: AttemptRecord, thresholds: Thresholds) -> str | None
 
 
 def _length_limited(record: AttemptRecord, _: Thresholds) -> str | None:
-    return _finished_by(record, _LENGTH, "the answer was cut off by a token limit")
+    return _finished_by(record, "length", "the answer was cut off by a token limit")
 
 
 def _content_filtered(record: AttemptRecord, _: Thresholds) -> str | None:
-    return _finished_by(record, _FILTERED, "a filter stopped the answer")
+    return _finished_by(record, "filter", "a filter stopped the answer")
 
 
 def _refused(record: AttemptRecord, _: Thresholds) -> str | None:
@@ -209,7 +205,7 @@ def _refused(record: AttemptRecord, _: Thresholds) -> str | None:
     chars = sum(count for kind, count in pieces if kind == "x") if "x" in record.timeline.kind else 0
     if chars:
         return f"the model declined with a refusal of {counted(chars, 'character')}"
-    return _finished_by(record, frozenset({"refusal"}), "the model declined")
+    return _finished_by(record, "refusal", "the model declined")
 
 
 def _buffered(record: AttemptRecord, thresholds: Thresholds) -> str | None:
@@ -465,11 +461,10 @@ def stalls(record: AttemptRecord, thresholds: Thresholds) -> list[StreamStall]:
     ]
 
 
-def _finished_by(record: AttemptRecord, reasons: frozenset[str], text: str) -> str | None:
-    reason = record.finish_reason
-    if reason is None or reason.lower() not in reasons:
+def _finished_by(record: AttemptRecord, meaning: FinishMeaning, text: str) -> str | None:
+    if meaning_of(record.finish_reason) != meaning:
         return None
-    return f"{text}: finish_reason {reason} after {sum(record.timeline.chars)} characters"
+    return f"{text}: finish_reason {record.finish_reason} after {sum(record.timeline.chars)} characters"
 
 
 _PROVIDER_HEADERS = frozenset({"x-provider", "x-openrouter-provider", "x-portkey-provider", "x-served-by"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, get_args
 
+from streambench.metrics.finish_reasons import meaning_of
 from streambench.records.schema import GENERATED, AttemptRecord, Failure
 from streambench.text import counted
 
@@ -47,14 +48,6 @@ OUTCOMES: Mapping[Outcome, str] = {
 
 _BEFORE_THE_STREAM = frozenset({"cancelled", "client_error", "connect_error", "http_error", "not_a_stream"})
 _KNOWN = frozenset(get_args(Outcome))
-
-_BROKE_OFF = frozenset(
-    {"error", "abort", "aborted", "cancelled", "canceled", "failed", "interrupted", "incomplete"}
-    | {"network_error", "insufficient_system_resource"}
-)
-"""Finish reasons that mean that the answer failed: those of OpenRouter, vLLM, SGLang, Zhipu and DeepSeek, and
-`incomplete` of a response that gives no reason.
-"""
 
 
 def outcome_of(record: AttemptRecord) -> Outcome:
@@ -116,7 +109,7 @@ def ended_by(record: AttemptRecord) -> Outcome | None:
 
 
 def _says_it_broke(record: AttemptRecord) -> bool:
-    return record.finish_reason is not None and record.finish_reason.lower() in _BROKE_OFF
+    return meaning_of(record.finish_reason) == "failure"
 
 
 def _kind(failure: Failure) -> Outcome:

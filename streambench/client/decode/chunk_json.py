@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from operator import attrgetter
 from typing import Any, Literal
@@ -93,10 +94,8 @@ def read_chunk(data: bytes) -> Chunk:
     """
     try:
         return _typed(data)
-    except msgspec.ValidationError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return chunk_of(read_object(data), "delta")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UnreadableError(str(error)) from None
 
 
 def read_object(data: bytes) -> dict[str, Any]:
@@ -108,10 +107,22 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 
 def read_json(data: bytes) -> Any:
-    """Returns the JSON value. Raises UnreadableError if the data is not JSON."""
+    """Returns the JSON value. NaN and Infinity are accepted, as the SDK accepts them.
+
+    Raises UnreadableError if the data is not JSON.
+    """
     try:
         return _untyped(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if b"NaN" in data or b"Infinity" in data:
+            return _with_odd_numbers(data)
+        raise UnreadableError(str(error)) from None
+
+
+def _with_odd_numbers(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError) as error:
         raise UnreadableError(str(error)) from None
 
 
@@ -143,8 +154,10 @@ def read_usage(plain: dict[str, Any]) -> Usage | None:
         input=_count(plain, "prompt_tokens", "input_tokens"),
         output=_count(plain, "completion_tokens", "output_tokens"),
         total=_count(plain, "total_tokens"),
-        reasoning=_count(output_details, "reasoning_tokens"),
-        cached=first_of(_count(prompt_details, "cached_tokens"), _count(plain, "prompt_cache_hit_tokens")),
+        reasoning=first_of(_count(output_details, "reasoning_tokens"), _count(plain, "reasoning_tokens")),
+        cached=first_of(
+            _count(prompt_details, "cached_tokens"), _count(plain, "prompt_cache_hit_tokens", "cached_tokens")
+        ),
         cost_usd=_cost(plain),
         source="gateway",
     )
@@ -241,8 +254,11 @@ def _lenient_choice(plain: dict[str, Any], said: str) -> Choice:
 
 
 def _lenient_calls(plain: object, *, placed: bool) -> list[CallDelta]:
-    """Returns the calls of a list. If `placed`, each item is a separate call, whatever its id, indexed by its place."""
-    calls = [_lenient_call(one) for one in dicts_of(plain)]
+    """Returns the calls of a list, or the one call in place of a list.
+
+    If `placed`, each item is a separate call, whatever its id, indexed by its place.
+    """
+    calls = [_lenient_call(one) for one in ([plain] if isinstance(plain, dict) else dicts_of(plain))]
     for place, call in enumerate(calls if placed else ()):
         call.index = place
     return calls

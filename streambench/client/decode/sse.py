@@ -147,10 +147,11 @@ class SseReader:
                 self._data.append(line[6:])
                 self._fields += 1
             else:
-                self._other_field(line)
+                self._other_field(line, events)
         return events
 
-    def _other_field(self, line: bytes) -> None:
+    def _other_field(self, line: bytes, events: list[Event]) -> None:
+        """Reads any other line. `error:` is no field of the grammar, but llama.cpp sent its failures so."""
         name, _, value = line.partition(b":")
         if not name:
             self.comments += 1
@@ -161,6 +162,8 @@ class SseReader:
             self._data.append(value)
         elif name == b"event":
             self._name = value
+        elif name == b"error" and value:
+            events.append(Event(value, b"error", self.comments))
 
     def _dispatch(self, events: list[Event]) -> None:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)

@@ -19,11 +19,12 @@ from streambench.client.decode.chunk_json import (
     UnreadableError,
     is_utf8,
     read_json,
+    read_object,
     read_usage,
     reasoning_of,
     without_half_pairs,
 )
-from streambench.client.decode.error_body import MESSAGE_LIMIT, failure_from_body, failure_from_plain
+from streambench.client.decode.error_body import MESSAGE_LIMIT, error_in, failure_from_body, failure_from_plain
 from streambench.client.decode.json_answer import AnswerText
 from streambench.client.decode.known_fields import FIELDS_LIMIT
 from streambench.client.decode.sse import Event, SseReader
@@ -220,10 +221,16 @@ class StreamDecoder:
             self._take_error(failure_from_body("stream_error", event.data))
         elif (chunk := self._decode(event.data)) is None:
             return
-        elif chunk.error:
-            self._take_error(failure_from_plain("stream_error", {"error": chunk.error}))
+        elif error := chunk.error or self._error_of(chunk, event.data):
+            self._take_error(failure_from_plain("stream_error", {"error": error}))
         else:
             self._take_chunk(chunk, event.data, offset_ns, read)
+
+    def _error_of(self, chunk: Chunk, data: bytes) -> Any:
+        """Returns the error that a chat frame without choices and usage states in another form than `error`."""
+        if chunk.choices or chunk.usage or self._events is not CHAT or len(data) > LOOK_LIMIT:
+            return None
+        return error_in(read_object(without_half_pairs(data)))
 
     def _take_chunk(self, chunk: Chunk, data: bytes, offset_ns: int, read: int) -> None:
         ended = len(self._finished)

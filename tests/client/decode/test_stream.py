@@ -601,3 +601,77 @@ def test_any_bytes_are_taken(pieces: list[bytes]) -> None:
 def test_any_error_body_is_taken(body: bytes) -> None:
     """A bounded message, whatever it was."""
     assert len(failure_from_body("http_error", body, status=500).message) <= MESSAGE_LIMIT
+
+
+# --- errors without an `error` key ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "message", "code", "status"),
+    [
+        ({"object": "error", "message": "out of memory", "type": "Oops", "code": 500}, "out of memory", "500", 500),
+        ({"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit"}}, "rate limit", "1002", None),
+        ({"error_code": 50001, "text": "no worker"}, "no worker", "50001", None),
+        ({"errors": [{"message": "no quota", "code": 7}]}, "no quota", "7", None),
+        ({"success": False, "msg": "busy", "code": 503}, "busy", "503", 503),
+        ({"code": "Throttling", "message": "slow down", "request_id": "r"}, "slow down", "Throttling", None),
+    ],
+)
+def test_a_frame_states_its_error_in_any_known_form(
+    plain: dict[str, Any], message: str, code: str, status: int | None
+) -> None:
+    """After output, and before [DONE]: the stream has failed, and says why."""
+    decoder = decoded(chunk(content="Once"), plain, b"[DONE]")
+    assert decoder.error_frame == Failure("stream_error", message, code=code, status=status)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"type": "ping"},
+        {"choices": [], "base_resp": {"status_code": 0, "status_msg": ""}},
+        {"error_code": 0, "text": "Hello", "choices": []},
+        {"choices": [], "usage": {"total_tokens": 1}, "message": "Success"},
+    ],
+)
+def test_a_frame_without_an_error_states_none(plain: dict[str, Any]) -> None:
+    """Keep-alives, and the names of errors with values that say success."""
+    assert decoded(plain).error_frame is None
+
+
+def test_an_sse_field_named_error_is_an_error() -> None:
+    """llama.cpp sent its failures so, until late 2025."""
+    decoder = StreamDecoder()
+    decoder.feed(frame(chunk(content="Once")) + b'error: {"code":500,"message":"context full"}\n\n', 0, 0)
+    assert decoder.error_frame == Failure("stream_error", "context full", code="500", status=500)
+
+
+def test_a_list_of_errors_counts_as_its_first() -> None:
+    """Gemini's error body is a list; its details say how long to wait."""
+    body = b'[{"error": {"code": 429, "message": "exhausted", "details": [{"retryDelay": "17s"}]}}]'
+    failure = failure_from_body("http_error", body)
+    assert failure == Failure("http_error", "exhausted", code="429", status=429, retry_after_s=17.0)
+
+
+# --- values as other servers write them -------------------------------------------------------------------------------
+
+
+def test_numbers_that_json_does_not_have_are_read() -> None:
+    """As the SDK reads them: NaN and infinities in logprobs."""
+    data = b'{"choices":[{"delta":{"content":"x"},"logprobs":{"content":[{"logprob":-Infinity,"p":NaN}]}}]}'
+    decoder = decoded(data)
+    assert (decoder.malformed, decoder.text()) == (0, "x")
+
+
+def test_usage_is_read_under_the_names_of_other_vendors() -> None:
+    """SGLang's and Kimi's, beside the counts instead of in their details."""
+    usage = read_usage({"prompt_tokens": 9, "completion_tokens": 5, "reasoning_tokens": 3, "cached_tokens": 4})
+    assert usage == Usage(input=9, output=5, reasoning=3, cached=4, source="gateway")
+
+
+def test_one_call_may_stand_without_its_list() -> None:
+    """TGI before 3.2 sent an object, with the name in each delta."""
+    pieces = ('{"city"', ': "Oslo"', "}")
+    calls = [{"index": 0, "id": "", "function": {"name": "look", "arguments": piece}} for piece in pieces]
+    decoder = decoded(*(chunk(tool_calls=call) for call in calls), chunk(finish="stop"))
+    assert [(call.name, call.arguments_valid) for call in decoder.tool_calls()] == [("look", True)]
