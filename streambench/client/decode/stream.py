@@ -230,7 +230,10 @@ class StreamDecoder:
         """Returns the error that a chat frame without choices and usage states in another form than `error`."""
         if chunk.choices or chunk.usage or self._events is not CHAT or len(data) > LOOK_LIMIT:
             return None
-        return error_in(read_object(without_half_pairs(data)))
+        try:
+            return error_in(read_object(without_half_pairs(data)))
+        except UnreadableError:  # the typed reader skips what this one must read: numbers out of range, deep nesting
+            return None
 
     def _take_chunk(self, chunk: Chunk, data: bytes, offset_ns: int, read: int) -> None:
         ended = len(self._finished)
